@@ -1,0 +1,246 @@
+"""K-means against scikit-learn and faiss: Lloyd's sweeps, the default fit, mini-batches, scaling.
+
+Same start and number of sweeps, one thread, CPU time, in turn. The floor is the product of the
+data with the prototypes alone. Peers: pip install faiss-cpu (left out where it is absent).
+
+Run: python benchmarks/kmeans.py [--quick]
+"""
+
+import argparse
+import math
+import time
+import warnings
+from collections.abc import Callable
+
+import torch
+from _measure import interleaved, one_thread, verdict
+from sklearn.cluster import KMeans as Peer
+from sklearn.cluster import MiniBatchKMeans
+from torch import Tensor
+
+import lowland as ll
+from lowland.train.architectural.mini_batch import MiniBatch
+
+SIZES = ((200_000, 32, 256), (1_000_000, 8, 64), (50_000, 784, 100))
+# Targets for each size, as multiples of scikit-learn's lloyd, faiss and the floor.
+TARGETS = ((0.6, 1.0, 1.25), (0.85, 0.9, 2.3), (1.05, 1.05, 1.15))
+SWEEPS = 10
+
+
+def seeded(seed: int) -> torch.Generator:
+    """A generator."""
+    return torch.Generator().manual_seed(seed)
+
+
+def data(n: int, d: int, k: int) -> Tensor:
+    """Items of overlapping Gaussians, somewhat more than there are wells."""
+    centres = 1.2 * torch.randn(k + k // 5, d, generator=seeded(0))
+    z = torch.randint(len(centres), (n,), generator=seeded(1))
+    return torch.randn(n, d, generator=seeded(2)).add_(centres[z])
+
+
+def inertia(y: Tensor, prototypes: Tensor) -> float:
+    """The sum of the squared distances to the nearest prototypes."""
+    return float(ll.score(ll.energies.KMeans(prototypes), y).sum(dtype=torch.float64))
+
+
+def timed(run: Callable[[], object]) -> float:
+    """CPU seconds of one run."""
+    began = time.process_time()
+    run()
+    return time.process_time() - began
+
+
+def lloyd(y: Tensor, k: int, targets: tuple[float, float, float], repeats: int) -> None:
+    """The same sweeps from the same start."""
+    n, d = y.shape
+    start, points = y[torch.randperm(n, generator=seeded(3))[:k]].clone(), y.numpy()
+    ends: dict[str, Tensor] = {}
+
+    def ours() -> None:
+        energy = ll.energies.KMeans(start)
+        ll.fit(energy, y, ll.CoordinateDescent(), steps=SWEEPS, progress=False)
+        ends["lowland"] = energy.prototypes.data
+
+    def sweeps_only() -> None:
+        energy = ll.energies.KMeans(start)
+        sweep = energy.sweeper(y)
+        for _ in range(SWEEPS):
+            energy.solve_parameters(sweep().statistics)
+
+    def scikit_learn(algorithm: str) -> None:
+        # Its last iteration is followed by one assignment more.
+        peer = Peer(
+            k, init=start.numpy(), n_init=1, max_iter=SWEEPS, tol=0, algorithm=algorithm
+        ).fit(points)
+        ends[algorithm] = torch.from_numpy(peer.cluster_centers_)
+
+    def floor() -> None:
+        rows = max(256, min(8192, 1 << int(math.log2(2**19 // k))))
+        buffer, offset = torch.empty(k * rows), torch.zeros(k, 1)
+        for _ in range(SWEEPS):
+            for part in y.split(rows):
+                torch.addmm(offset, start, part.T, out=buffer[: k * len(part)].view(k, -1))
+
+    contest = {
+        "lowland": ours,
+        "sweeps": sweeps_only,
+        "lloyd": lambda: scikit_learn("lloyd"),
+        "elkan": lambda: scikit_learn("elkan"),
+        "floor": floor,
+    }
+    try:
+        import faiss
+    except ImportError:
+        print("  faiss is absent (pip install faiss-cpu) and left out")
+    else:
+        faiss.omp_set_num_threads(1)
+
+        def with_faiss() -> None:
+            peer = faiss.Kmeans(d, k, niter=SWEEPS, max_points_per_centroid=n)
+            peer.train(points, init_centroids=start.numpy())
+            ends["faiss"] = torch.from_numpy(peer.centroids)
+
+        contest["faiss"] = with_faiss
+    seconds = interleaved(contest, repeats)
+    mine = inertia(y, ends["lowland"])
+    for name, took in seconds.items():
+        end = f", energy of ours / its {mine / inertia(y, ends[name]):.6f}" if name in ends else ""
+        print(f"  {name:9s} {took:7.3f} s, ours / it {seconds['lowland'] / took:5.2f}{end}")
+    for name, target in zip(("lloyd", "faiss", "floor"), targets, strict=True):
+        if name in seconds:
+            print("  " + verdict(f"time / {name}", seconds["lowland"] / seconds[name], target))
+
+
+def converged(y: Tensor, k: int) -> None:
+    """To convergence: scikit-learn's two algorithms and ours, from one start."""
+    start, points = y[:k].clone(), y.numpy()
+    energy = ll.energies.KMeans(start)
+    mine = timed(lambda: ll.fit(energy, y, ll.CoordinateDescent(), steps=300, progress=False))
+    for name in ("lloyd", "elkan"):
+        peer = Peer(k, init=start.numpy(), n_init=1, tol=0, max_iter=300, algorithm=name)
+        took = timed(lambda peer=peer: peer.fit(points))
+        print(
+            f"  {name}: {took:.2f} s, ours / it {mine / took:.2f}, "
+            f"energy of ours / its {inertia(y, energy.prototypes.data) / peer.inertia_:.6f}"
+        )
+
+
+def default_fit(y: Tensor, k: int) -> None:
+    """Time to the energy that k-means++ and Lloyd's algorithm end at."""
+    peer = Peer(k, n_init=1, random_state=0)
+    theirs = timed(lambda: peer.fit(y.numpy()))
+    goal, ends = peer.inertia_ / len(y), []
+
+    def ours() -> None:
+        energy = ll.energies.KMeans.from_data(y, k=k, start="swap", generator=seeded(4))
+        fit = ll.fit(
+            energy,
+            y,
+            ll.CoordinateDescent(),
+            steps=300,
+            progress=False,
+            callbacks=[lambda record: record.data_energy <= goal],
+        )
+        ends.append(fit.history.data_energy[-1] / goal)
+        print(f"  {fit.steps} full sweeps, energy / its {ends[-1]:.4f}")
+
+    mine = timed(ours)
+    print(f"  scikit-learn {theirs:.2f} s, ours {mine:.2f} s")
+    # A run that settles above the goal never arrives, whatever its time.
+    took = mine / theirs if ends[0] <= 1 else math.inf
+    print("  " + verdict("time / scikit-learn's to its energy", took, 0.75))
+
+
+def small_data(name: str, y: Tensor, k: int, seeds: int) -> None:
+    """The final energy against the best of ten runs."""
+    worst = 0.0
+    for seed in range(seeds):
+        peer = Peer(k, n_init=10, random_state=seed)
+        theirs = timed(lambda peer=peer: peer.fit(y.flatten(1).numpy()))
+        began = time.process_time()
+        energy = ll.energies.KMeans.from_data(y, k=k, start="swap", generator=seeded(seed))
+        ll.fit(energy, y, ll.CoordinateDescent(), steps=300, progress=False)
+        mine = time.process_time() - began
+        ratio = float(ll.score(energy, y).double().sum()) / peer.inertia_
+        worst = max(worst, ratio)
+        print(f"  {name} seed {seed}: energy ratio {ratio:.4f}, time ratio {mine / theirs:.2f}")
+    print("  " + verdict(f"{name}, worst energy / n_init=10", worst, 1.0))
+
+
+def mini_batch(y: Tensor, k: int) -> None:
+    """One batch at a time, against MiniBatchKMeans as it comes."""
+    peer = MiniBatchKMeans(k, random_state=0, n_init=1)
+    theirs = timed(lambda: peer.fit(y.numpy()))
+    size, ends = 16 * k, []
+
+    def ours() -> None:
+        sample = y[torch.randint(len(y), (64 * k,), generator=seeded(5))]
+        energy = ll.energies.KMeans.from_data(sample, k=k, generator=seeded(6))
+        steps = len(y) // size
+        ll.fit(
+            energy,
+            y,
+            MiniBatch(forgetting=0.02),
+            steps=steps,
+            batch_size=size,
+            generator=seeded(7),
+            progress=False,
+        )
+        ends.append(energy.prototypes.data)
+
+    mine = timed(ours)
+    print(f"  MiniBatchKMeans {theirs:.2f} s, ours {mine:.2f} s")
+    print("  " + verdict("time / MiniBatchKMeans", mine / theirs, 0.5))
+    # Recomputed, for its own inertia may be that of a batch.
+    goal = inertia(y, torch.from_numpy(peer.cluster_centers_).float())
+    print("  " + verdict("energy / its", inertia(y, ends[0]) / goal, 1.0))
+
+
+def scaling(largest: int) -> None:
+    """The slope of time against n, on logarithmic scales."""
+    y = data(largest, 8, 64)
+    energy, sizes, seconds = ll.energies.KMeans(y[:64]), [], []
+    n = 10_000
+    while n <= largest:
+        sweep = energy.sweeper(y[:n])
+        sweep()
+        seconds.append(min(timed(sweep) for _ in range(5)))
+        sizes.append(n)
+        n *= 10
+    x, t = torch.tensor(sizes).log(), torch.tensor(seconds).log()
+    slope = float(((x - x.mean()) * (t - t.mean())).sum() / (x - x.mean()).square().sum())
+    print("  " + verdict(f"log-log slope over n = {sizes}", slope, 1.05))
+
+
+def main() -> None:
+    """Run all and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the items, one repeat")
+    quick = parser.parse_args().quick
+    one_thread()
+    warnings.filterwarnings("ignore", message="Number of distinct clusters")
+    warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
+    for (n, d, k), targets in zip(SIZES, TARGETS, strict=True):
+        n = n // 10 if quick else n
+        y = data(n, d, k)
+        print(f"\n{n} × {d}, k = {k}: {SWEEPS} sweeps")
+        lloyd(y, k, targets, 1 if quick else 3)
+        if d <= 64:
+            print(f"{n} × {d}, k = {k}: the default fit")
+            default_fit(y, k)
+            print(f"{n} × {d}, k = {k}: mini-batches")
+            mini_batch(y, k)
+        else:
+            print(f"{n} × {d}, k = {k}: to convergence, no target")
+            converged(y, k)
+    print("\nSmall data: the default fit against the best of ten")
+    seeds = 2 if quick else 5
+    small_data("spiral", ll.data.spiral(2000, generator=seeded(0)).y, 20, seeds)
+    small_data("digits", ll.data.digits().y, 64, seeds)
+    print("\nCost against n")
+    scaling(100_000 if quick else 1_000_000)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,13 @@
+"""Questions to any trained energy: functions of an energy, one question a file.
+
+Each checks its input once, works in the energy's own units, and answers in the data's.
+"""
+
+from lowland.ask.complete import Completion, complete
+from lowland.ask.encode import encode
+from lowland.ask.predict import predict
+from lowland.ask.project import project
+from lowland.ask.sample import sample
+from lowland.ask.score import score
+
+__all__ = ["Completion", "complete", "encode", "predict", "project", "sample", "score"]

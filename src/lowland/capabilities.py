@@ -1,0 +1,245 @@
+"""What an energy may offer beyond its definition: protocols found by the methods a class has.
+
+The definition, `forward`, always suffices. A capability is a faster or an exact path to the same
+answer, and `lowland.testing.check_energy` asserts that it agrees with the definition.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from lowland._errors import CapabilityError
+
+
+@runtime_checkable
+class TabulatesCodes(Protocol):
+    """Offers the energy of every code at once: `(*batch, k)`."""
+
+    def tabulate(self, y: Tensor, *, x: Tensor | None = None) -> Tensor:
+        """E(x, y, z) for every z, differentiable, `(*batch, k)`."""
+        ...
+
+
+@runtime_checkable
+class SolvesCodes(Protocol):
+    """Offers the exact best code: argmin over z of E(x, y, z)."""
+
+    def solve_codes(self, y: Tensor, *, x: Tensor | None = None) -> Tensor:
+        """Z of least energy for each item, the first one on ties."""
+        ...
+
+
+@runtime_checkable
+class SolvesParameters(Protocol):
+    """Offers the best parameters for given codes, from sums over the data.
+
+    The sums are additive over items, so they may be gathered in chunks or from many machines.
+    """
+
+    def statistics(
+        self, y: Tensor, z: Tensor | None, *, x: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Sums over the items `(n, *event)` with codes `(n, ...)`, by name."""
+        ...
+
+    def solve_parameters(self, statistics: dict[str, Tensor]) -> None:
+        """Set the parameters, in place, to the minimum of the mean energy for these sums."""
+        ...
+
+
+class Swept(NamedTuple):
+    """What one pass over the data found, for the parameters as they were.
+
+    Attributes:
+        codes: the best code of each item, `(n, ...)`, or None for an energy without a latent. The
+            tensor belongs to the sweeper, whose next pass overwrites it.
+        energy: the sum over the items of min over z of E(x, y, z), a float64 scalar.
+        statistics: the sums of `SolvesParameters.statistics` for these codes.
+        moved: how many items have another code than in the pass before; all n in the first.
+    """
+
+    codes: Tensor | None
+    energy: Tensor
+    statistics: dict[str, Tensor]
+    moved: int
+
+
+@runtime_checkable
+class Sweeps(Protocol):
+    """Offers passes over fixed data that find codes, energy and sums together, in bounded memory.
+
+    The definition is `lowland.train.sweeper_of`: codes by inference, then `forward`, then
+    `SolvesParameters.statistics`, block by block.
+    """
+
+    def sweeper(self, y: Tensor, *, x: Tensor | None = None) -> Callable[[], Swept]:
+        """A function that makes one pass over `(n, *event)` with the parameters of the moment."""
+        ...
+
+
+class SoftlySwept(NamedTuple):
+    """What one pass over the data found with responsibilities in place of codes.
+
+    Attributes:
+        free_energy: the sum over the items of F_1 with measure "sum", a float64 scalar.
+        energy: the sum over the items of F_inf, a float64 scalar.
+        counts: the sum of the responsibilities of each code, `(k,)` float64.
+        statistics: the sums of `SolvesSoftly.soft_statistics` for these responsibilities.
+    """
+
+    free_energy: Tensor
+    energy: Tensor
+    counts: Tensor
+    statistics: dict[str, Tensor]
+
+
+@runtime_checkable
+class SolvesSoftly(Protocol):
+    """Offers the best parameters where each item counts for every code of a `OneHot` latent.
+
+    The sums are additive over items and linear in the weights; with one-hot weights they are those
+    of `SolvesParameters.statistics`.
+    """
+
+    def soft_statistics(
+        self, y: Tensor, weights: Tensor, *, x: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Sums over the items `(n, *event)`, each counted for code j by `weights[:, j]`."""
+        ...
+
+    def solve_parameters(self, statistics: dict[str, Tensor]) -> None:
+        """Set the parameters, in place, to the minimum of the weighted mean energy."""
+        ...
+
+
+@runtime_checkable
+class SweepsSoftly(Protocol):
+    """Offers passes over fixed data that find responsibilities and sums together.
+
+    The definition is `lowland.train.soft_sweeper_of`: the table of codes, its softmax, then
+    `SolvesSoftly.soft_statistics`, block by block.
+    """
+
+    def soft_sweeper(self, y: Tensor, *, x: Tensor | None = None) -> Callable[[], SoftlySwept]:
+        """A function that makes one pass over `(n, *event)` with the parameters of the moment."""
+        ...
+
+
+@runtime_checkable
+class CompletesCodes(Protocol):
+    """Offers the exact best hidden part of y for a given code."""
+
+    def complete_codes(
+        self, y: Tensor, observed: Tensor, z: Tensor, *, x: Tensor | None = None
+    ) -> Tensor:
+        """Y with its hidden elements replaced by argmin over them of E(x, y, z).
+
+        Args:
+            y: `(*batch, *event)`; hidden elements are not looked at and may be NaN.
+            observed: bool, like y; True where y is given.
+            z: codes, `(*batch,)`.
+            x: `(*batch, ...)`, or None.
+        """
+        ...
+
+
+class LinearDecoder(NamedTuple):
+    r"""A decoder that is a matrix, and how a miss is charged.
+
+    $$E(x, y, z) = \tfrac{p}{2} \|y - W z - b\|^2 + R(z)$$
+
+    Attributes:
+        weight: W, `(d, m)`, with y flattened to d elements.
+        offset: b, `(d,)`.
+        precision: p, positive.
+    """
+
+    weight: Tensor
+    offset: Tensor
+    precision: float
+
+
+@runtime_checkable
+class DecodesLinearly(Protocol):
+    """Offers its decoder as a matrix, so that the best z has a closed form or a fast search."""
+
+    def linear_decoder(self) -> LinearDecoder:
+        """W, b and p, differentiable in the parameters."""
+        ...
+
+
+@runtime_checkable
+class Decodes(Protocol):
+    """Offers y from z: the point of least energy that a code stands for."""
+
+    def decode(self, z: Tensor, *, x: Tensor | None = None) -> Tensor:
+        """Argmin over y of E(x, y, z), `(*batch, *event)`."""
+        ...
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """Offers features of y."""
+
+    def encode(self, y: Tensor, *, x: Tensor | None = None) -> Tensor:
+        """Features of each item, `(*batch, features)`."""
+        ...
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """Offers a point near y that the energy finds more plausible, as an autoencoder does."""
+
+    def reconstruct(self, y: Tensor, *, x: Tensor | None = None) -> Tensor:
+        """Dec(Enc(y)), `(*batch, *event)`."""
+        ...
+
+
+@runtime_checkable
+class SamplesGibbs(Protocol):
+    """Offers independent exact draws from exp(-beta F_beta) / Z."""
+
+    def sample_gibbs(
+        self,
+        n: int,
+        *,
+        beta: float,
+        generator: torch.Generator | None,
+        x: Tensor | None = None,
+    ) -> Tensor:
+        """Independent draws, `(n, *event)`."""
+        ...
+
+
+CAPABILITIES: tuple[type, ...] = (
+    TabulatesCodes,
+    SolvesCodes,
+    SolvesParameters,
+    Sweeps,
+    SolvesSoftly,
+    SweepsSoftly,
+    CompletesCodes,
+    Decodes,
+    DecodesLinearly,
+    Encodes,
+    Reconstructs,
+    SamplesGibbs,
+)
+
+
+def offered(energy: object) -> tuple[str, ...]:
+    """The names of the capabilities that an energy, or a class of energies, offers."""
+    if isinstance(energy, type):
+        return tuple(c.__name__ for c in CAPABILITIES if issubclass(energy, c))
+    return tuple(c.__name__ for c in CAPABILITIES if isinstance(energy, c))
+
+
+def refuse(energy: object, asker: str, needs: str, remedy: str) -> CapabilityError:
+    """The sentence that names both parties: who asked, what is missing, and the way round it."""
+    has = ", ".join(offered(energy)) or "none"
+    return CapabilityError(
+        f"{asker} needs {needs}. {type(energy).__name__} does not offer it (it offers: {has}). "
+        f"{remedy}"
+    )

@@ -1,0 +1,57 @@
+"""Data in: what users hold becomes a `Dataset` of tensors, checked once.
+
+| file | what it reads |
+|---|---|
+| `read.py` | the one door: `read(source)` for all of the below |
+| `dataset.py` | `Dataset(y, x, labels, names, kind, description, classes)` |
+| `toys.py` | points in the plane: the spiral, moons, the ring, the horn, … |
+| `digits.py` | the 1,797 real digits that scikit-learn carries |
+| `arrays.py` | tensors, NumPy arrays, .npy and .npz files |
+| `tables.py` | pandas, polars and pyarrow frames, .csv, .tsv and .parquet files |
+| `images.py` | a folder of images |
+| `stream.py` | blocks of rows of what is larger than memory |
+
+A new source is one file here with a function that returns a `Dataset`, and a line in `read.py`.
+
+Example:
+    >>> train, test = read("digits").split(0.2, torch.Generator().manual_seed(0))
+    >>> train.event, len(test)
+    ((1, 8, 8), 359)
+"""
+
+from lowland.data.arrays import from_array
+from lowland.data.dataset import Dataset
+from lowland.data.digits import digits
+from lowland.data.images import image_folder
+from lowland.data.read import read
+from lowland.data.stream import Stream, stream
+from lowland.data.tables import from_frame
+from lowland.data.toys import (
+    checkerboard,
+    eight_gaussians,
+    ellipse,
+    horn,
+    moons,
+    pinwheel,
+    ring,
+    spiral,
+)
+
+__all__ = [
+    "Dataset",
+    "Stream",
+    "checkerboard",
+    "digits",
+    "eight_gaussians",
+    "ellipse",
+    "from_array",
+    "from_frame",
+    "horn",
+    "image_folder",
+    "moons",
+    "pinwheel",
+    "read",
+    "ring",
+    "spiral",
+    "stream",
+]

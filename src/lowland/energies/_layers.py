@@ -1,0 +1,45 @@
+"""Plain networks that the energies build for data, and applying any network to any batch shape."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from lowland._errors import DomainError
+
+
+def perceptron(
+    sizes: Sequence[int],
+    generator: torch.Generator | None,
+    *,
+    activation: type[nn.Module] = nn.SiLU,
+) -> list[nn.Module]:
+    """Linear layers of the given sizes with smooth activations between them.
+
+    The weights are drawn from `generator`: uniform within 1 / sqrt(inputs), as torch's own start.
+
+    Raises:
+        DomainError: a size is not a positive whole number.
+    """
+    if not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise DomainError(f"Layer sizes must be positive whole numbers. Got {list(sizes)}.")
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        linear = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+        with torch.no_grad():
+            for parameter in linear.parameters():
+                uniform = torch.rand(parameter.shape, generator=generator)
+                parameter.copy_((2 * uniform - 1) / inputs**0.5)
+        layers += [linear, activation()]
+    return layers[:-1]
+
+
+def apply_network(net: nn.Module, y: Tensor, event: tuple[int, ...]) -> Tensor:
+    """`net` on `(*batch, *event)`, though networks know one batch axis: `(*batch, ...)`."""
+    batch = y.shape[: y.dim() - len(event)]
+    if len(batch) == 1:
+        out: Tensor = net(y)
+        return out
+    out = net(y.reshape(-1, *event))
+    return out.reshape(*batch, *out.shape[1:])

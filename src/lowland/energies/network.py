@@ -1,0 +1,91 @@
+"""Any network with a scalar head as an energy."""
+
+import math
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from lowland._errors import CapabilityError, ShapeError
+from lowland.energies._layers import apply_network, perceptron
+from lowland.energy import Energy
+
+
+class Network(Energy):
+    r"""The scalar that a network returns.
+
+    $$E(y) = \mathrm{net}(y)$$
+
+    Smooth activations (SiLU, softplus, tanh) give a surface with a usable gradient; with ReLU its
+    curvature is zero almost everywhere, which score matching cannot train.
+
+    Args:
+        net: any module, `(n, *event)` to `(n,)` or `(n, 1)`.
+        event: the shape of one y.
+
+    Raises:
+        ShapeError: the network returns another shape (found at the first call).
+
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.SiLU(), torch.nn.Linear(8, 1))
+        >>> Network(net, event=(2,))(torch.zeros(5, 2)).shape
+        torch.Size([5])
+    """
+
+    def __init__(self, net: nn.Module, event: Sequence[int]) -> None:
+        super().__init__(event)
+        self.net = net
+
+    @classmethod
+    def from_data(  # type: ignore[override]  # each energy names its own options
+        cls,
+        y: Tensor,
+        *,
+        x: Tensor | None = None,
+        hidden: Sequence[int] = (256, 256),
+        generator: torch.Generator | None = None,
+    ) -> Self:
+        """Build a perceptron with SiLU activations that fits the data.
+
+        Args:
+            y: the data, `(n, *event)`.
+            x: not used; the energy is unconditional.
+            hidden: sizes of the hidden layers.
+            generator: the start of the weights.
+        """
+        event = tuple(y.shape[1:])
+        net = nn.Sequential(nn.Flatten(), *perceptron([math.prod(event), *hidden, 1], generator))
+        return cls(net, event).to(dtype=y.dtype, device=y.device)
+
+    def forward(self, y: Tensor, *, x: Tensor | None = None, z: Tensor | None = None) -> Tensor:
+        """The network's scalar, `(*batch,)`."""
+        batch = y.shape[: y.dim() - len(self.event)]
+        value = apply_network(self.net, y, self.event)
+        if value.shape[len(batch) :] not in ((), (1,)):
+            raise ShapeError(
+                f"The 'net' of Network must return one scalar per item, (n,) or (n, 1). Got "
+                f"{tuple(value.shape)} for a batch of {tuple(batch)}."
+            )
+        return value.reshape(batch)
+
+    def encode(self, y: Tensor, *, x: Tensor | None = None) -> Tensor:
+        """What enters the last linear layer, `(*batch, features)`.
+
+        Raises:
+            CapabilityError: the network has no linear layer.
+        """
+        linear = [module for module in self.net.modules() if isinstance(module, nn.Linear)]
+        if not linear:
+            raise CapabilityError(
+                "Features of a Network are what enters its last torch.nn.Linear, and this one has "
+                "none. Add a linear head, or write encode(y) in a subclass."
+            )
+        entered: list[Tensor] = []
+        hook = linear[-1].register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
+        try:
+            apply_network(self.net, y, self.event)
+        finally:
+            hook.remove()
+        batch = y.shape[: y.dim() - len(self.event)]
+        return entered[-1].reshape(*batch, -1)

@@ -1,0 +1,64 @@
+"""Eliminate z: `infer` finds the best code, `free_energy` its energy or the log-sum over all.
+
+`choose` picks by the energy's latent and capabilities: `enumerate` is exact for finite latents,
+`closed_form` for linear decoders with a quadratic penalty, `proximal` certifies sparse codes, and
+`smooth` descends for anything else, from an encoder's guess (`amortized`) if there is one. For
+F_beta of a continuous z `marginal` chooses `quadrature`, `importance` or `annealed`, and `estimate`
+tells how good the value is. `descent` minimises any function for a batch, and `FreeEnergy` is
+F_beta as an energy.
+"""
+
+from lowland.infer.amortized import GuessesCodes, guess, shortfall
+from lowland.infer.choose import (
+    MEASURES,
+    check_beta,
+    eliminate,
+    find_codes,
+    flatten_condition,
+    free_energy,
+    infer,
+    solve,
+    solve_decoder,
+)
+from lowland.infer.descent import Descent, descend, minimize, value_and_gradient
+from lowland.infer.eliminated import FreeEnergy
+from lowland.infer.enumerate import every_code, table_of_codes
+from lowland.infer.estimate import FreeEnergyEstimate, estimate
+from lowland.infer.implicit import implicit
+from lowland.infer.lasso import duality_gap
+from lowland.infer.result import Inference
+from lowland.infer.search import Search
+from lowland.infer.shrinkage import FISTA, ISTA, CyclicCoordinateDescent, Path, follow
+
+__all__ = [
+    "FISTA",
+    "ISTA",
+    "MEASURES",
+    "CyclicCoordinateDescent",
+    "Descent",
+    "FreeEnergy",
+    "FreeEnergyEstimate",
+    "GuessesCodes",
+    "Inference",
+    "Path",
+    "Search",
+    "check_beta",
+    "descend",
+    "duality_gap",
+    "eliminate",
+    "estimate",
+    "every_code",
+    "find_codes",
+    "flatten_condition",
+    "follow",
+    "free_energy",
+    "guess",
+    "implicit",
+    "infer",
+    "minimize",
+    "shortfall",
+    "solve",
+    "solve_decoder",
+    "table_of_codes",
+    "value_and_gradient",
+]

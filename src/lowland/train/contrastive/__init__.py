@@ -1,0 +1,1 @@
+"""Contrastive strategies: push down on the data, push up on other points."""

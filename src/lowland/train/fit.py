@@ -1,0 +1,219 @@
+"""The one training loop. It knows no strategy by name."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lowland._border import check_y
+from lowland._errors import CapabilityError, DomainError, ShapeError
+from lowland.data import Dataset, read
+from lowland.energy import Energy
+from lowland.scaling import Scaled
+from lowland.train.history import History
+from lowland.train.loop import Callback, Loop, check_optimizer
+from lowland.train.progress import progress_bar
+from lowland.train.resume import Position
+from lowland.train.strategy import Strategy
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+BATCH_SIZE = 128
+
+
+class Fit(NamedTuple):
+    """What training did.
+
+    Attributes:
+        energy: the energy, trained in place.
+        steps: how many steps it has behind it.
+        converged: whether further steps would have changed nothing.
+        stopped: why it stopped: "converged", "steps", "interrupted" or "callback".
+        history: loss and energies over the steps.
+        reseeded: how many codes that no datum used were started again.
+    """
+
+    energy: Energy
+    steps: int
+    converged: bool
+    stopped: str
+    history: History
+    reseeded: int
+
+
+def fit(
+    energy: Energy,
+    data: Any,
+    strategy: Strategy,
+    *,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    optimizer: MakeOptimizer | None = None,
+    generator: torch.Generator | None = None,
+    callbacks: Sequence[Callback] = (),
+    checkpoint: str | PathLike[str] | None = None,
+    checkpoint_every: int = 500,
+    resume: bool = False,
+    record_every: int = 10,
+    progress: bool | None = None,
+) -> Fit:
+    """Shape an energy on data, in place.
+
+    A `Scaled` energy is shaped in its own units: its data are scaled batch by batch, and a
+    strategy's noise is measured in scaled units.
+
+    Args:
+        energy: the energy; its parameters change.
+        data: anything that `lowland.data.read` takes: a tensor `(n, *event)`, a pair (x, y), a
+            `Dataset`, an array, a frame, or a path.
+        strategy: how to shape.
+        steps: how many steps of the strategy's own kind to make at most: a sweep over all the data
+            for coordinate descent, a batch for gradient strategies.
+        epochs: the same, in passes over the data; give one of the two.
+        batch_size: items a step, 128 if None; only for strategies that take batches.
+        optimizer: makes the optimizer from the parameters, such as
+            `functools.partial(torch.optim.Adam, lr=1e-3)`, which is the default.
+        generator: the order of the data and all noise; torch's default generator if None.
+        callbacks: called with each `Record`; one that returns True ends training.
+        checkpoint: a folder to keep the energy and the run in, written as training goes.
+        checkpoint_every: steps between writes; the end of training always writes.
+        resume: go on from the run in `checkpoint`, exactly, as if it had not been interrupted.
+        record_every: steps between records; every step for strategies that take all the data.
+        progress: show a bar; None shows one on a terminal.
+
+    Returns:
+        Fit: the energy and what happened. Ctrl-C ends training early and keeps what was learned.
+
+    Raises:
+        DivergedError: a value became NaN or infinite; the energy (and the checkpoint) hold the last
+            good parameters.
+        CapabilityError: the strategy does not suit the energy.
+        DomainError: the data or an option are not allowed.
+        CheckpointError: the checkpoint cannot be written, or there is none to resume.
+
+    Example:
+        >>> y = torch.tensor([[0.0], [1.0], [10.0], [11.0]])
+        >>> energy = ll.energies.KMeans(torch.tensor([[0.0], [1.0]]))
+        >>> result = fit(energy, y, ll.CoordinateDescent(), steps=10)
+        >>> result.stopped, energy.prototypes.flatten().tolist()
+        ('converged', [0.5, 10.5])
+    """
+    inner = energy.energy if isinstance(energy, Scaled) else energy
+    if not isinstance(strategy, Strategy):
+        raise CapabilityError(
+            f"'strategy' must be a strategy, such as lowland.CoordinateDescent(). Got {strategy!r}."
+        )
+    strategy.require(inner)
+    _check_counts(
+        steps=steps,
+        epochs=epochs,
+        batch_size=batch_size,
+        record_every=record_every,
+        checkpoint_every=checkpoint_every,
+    )
+    y, x = _data(energy, data)
+    total, size = _length(strategy, len(y), steps, epochs, batch_size)
+    maker = _optimizer(strategy, inner, optimizer)
+    position = Position(torch.default_generator if generator is None else generator)
+    folder = None if checkpoint is None else Path(checkpoint)
+    loop = Loop(
+        energy,
+        strategy,
+        maker,
+        position,
+        size,
+        record_every=record_every,
+        checkpoint_every=checkpoint_every,
+        callbacks=callbacks,
+        folder=folder,
+    )
+    if resume:
+        if folder is None:
+            raise DomainError("'resume' needs 'checkpoint', the folder of the run to go on with.")
+        position.read(folder, energy, strategy, maker)
+    else:
+        loop.write()  # an unwritable folder is better known now
+    inner.train()
+    title = f"{type(inner).__name__} by {type(strategy).__name__}"
+    try:
+        with progress_bar(title, total, position.step, progress) as show:
+            stopped = loop.run(y, x, total, show)
+    finally:
+        inner.eval()
+    loop.write()
+    return Fit(
+        energy,
+        position.step,
+        stopped == "converged",
+        stopped,
+        History.of(loop.records),
+        loop.reseeded,
+    )
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise DomainError(f"'{name}' must be a whole number of at least 1. Got {value!r}.")
+
+
+def _data(energy: Energy, data: Any) -> tuple[Tensor, Tensor | None]:
+    like = energy.dtype
+    plain = isinstance(data, Tensor | Dataset | Path | str)
+    dataset = read(data) if plain or like is None else read(data, dtype=like)
+    y, x = dataset.y, dataset.x
+    if not isinstance(data, Tensor) and y.is_floating_point():
+        y = y.to(dtype=like, device=energy.device)
+        x = None if x is None else x.to(device=energy.device)
+    batch = check_y(energy, y)
+    if len(batch) != 1:
+        raise ShapeError(
+            f"Data must have shape (n, *event) with event {energy.event}. Got {tuple(y.shape)}."
+        )
+    if x is not None and x.is_floating_point() and like is not None:
+        x = x.to(like)
+    return y, x
+
+
+def _length(
+    strategy: Strategy, n: int, steps: int | None, epochs: int | None, batch_size: int | None
+) -> tuple[int, int]:
+    """How many steps to make, and of how many items."""
+    if (steps is None) == (epochs is None):
+        raise DomainError(
+            f"Say how long to train: give one of 'steps' and 'epochs'. Got steps={steps!r} and "
+            f"epochs={epochs!r}."
+        )
+    if strategy.whole_data:
+        if batch_size is not None:
+            raise DomainError(
+                f"{type(strategy).__name__} takes all the data at a step: leave out 'batch_size'."
+            )
+        size = n
+    else:
+        size = min(n, batch_size or BATCH_SIZE)
+    if steps is not None:
+        return steps, size
+    return (epochs or 0) * math.ceil(n / size), size
+
+
+def _optimizer(
+    strategy: Strategy, energy: Energy, make: MakeOptimizer | None
+) -> torch.optim.Optimizer | None:
+    if not strategy.uses_optimizer:
+        if make is not None:
+            raise DomainError(
+                f"{type(strategy).__name__} solves for its parameters: leave 'optimizer' out."
+            )
+        return None
+    parameters = [parameter for parameter in energy.parameters() if parameter.requires_grad]
+    if make is None:
+        return torch.optim.Adam(parameters, lr=1e-3)
+    return check_optimizer(make(parameters))

@@ -1,0 +1,130 @@
+"""What a way of shaping the surface must say: which energies it suits, and what one step is."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lowland._errors import CapabilityError, DivergedError
+from lowland.capabilities import offered, refuse
+from lowland.energy import Energy
+
+
+class Outcome(NamedTuple):
+    """What one step did.
+
+    Attributes:
+        loss: what was minimised, a scalar.
+        data_energy: the mean energy of the data before the step, a scalar, or None if the step did
+            not come across it.
+        negatives: the points that were pushed up, `(m, *event)`; None if none were.
+        converged: whether further steps would change nothing.
+        reseeded: how many codes that no datum used were started again.
+    """
+
+    loss: Tensor
+    data_energy: Tensor | None = None
+    negatives: Tensor | None = None
+    converged: bool = False
+    reseeded: int = 0
+
+
+@dataclass(frozen=True)
+class Strategy(ABC):
+    """A way to shape the surface; frozen, with whatever a run must remember in an explicit state.
+
+    Attributes:
+        kind: "contrastive" (pushes points up) or "architectural" (only pushes down).
+        needs: the capabilities that an energy must offer.
+        whole_data: whether a step takes all the data at once rather than a batch.
+        uses_optimizer: whether a step is taken by a torch optimizer.
+    """
+
+    kind: ClassVar[str]
+    needs: ClassVar[tuple[type, ...]] = ()
+    whole_data: ClassVar[bool] = False
+    uses_optimizer: ClassVar[bool] = True
+
+    def unsuited(self, energy: Energy) -> str | None:
+        """Why this strategy cannot train this energy, as a sentence; None if it can."""
+        missing = [need.__name__ for need in self.needs if not isinstance(energy, need)]
+        if missing:
+            return (
+                f"{type(self).__name__} needs {' and '.join(missing)}, and {type(energy).__name__} "
+                f"offers {', '.join(offered(energy)) or 'none of the capabilities'}."
+            )
+        if not any(parameter.requires_grad for parameter in energy.parameters()):
+            return f"{type(energy).__name__} has no parameters to train."
+        return None
+
+    def require(self, energy: Energy) -> None:
+        """Raise `CapabilityError` if this strategy cannot train this energy."""
+        for need in self.needs:
+            if not isinstance(energy, need):
+                raise refuse(
+                    energy,
+                    type(self).__name__,
+                    f"an energy that is {need.__name__}",
+                    "Choose another strategy; `lowland list` shows which go together.",
+                )
+        reason = self.unsuited(energy)
+        if reason is not None:
+            raise CapabilityError(reason)
+
+    def start(self, energy: Energy) -> Any:
+        """The state before the first step; None for a strategy that remembers nothing."""
+        return None
+
+    @abstractmethod
+    def step(
+        self,
+        energy: Energy,
+        state: Any,
+        y: Tensor,
+        x: Tensor | None,
+        *,
+        optimizer: torch.optim.Optimizer | None,
+        generator: torch.Generator,
+    ) -> tuple[Any, Outcome]:
+        """Change the energy's parameters once, for items `(n, *event)` in model units."""
+
+
+@dataclass(frozen=True)
+class GradientStrategy(Strategy):
+    """A strategy that is a loss: the step is the optimizer's."""
+
+    @abstractmethod
+    def loss(
+        self, energy: Energy, y: Tensor, x: Tensor | None, generator: torch.Generator
+    ) -> Outcome:
+        """The loss on a batch, differentiable in the parameters."""
+
+    def step(
+        self,
+        energy: Energy,
+        state: Any,
+        y: Tensor,
+        x: Tensor | None,
+        *,
+        optimizer: torch.optim.Optimizer | None,
+        generator: torch.Generator,
+    ) -> tuple[Any, Outcome]:
+        """One step of the optimizer down the loss.
+
+        Raises:
+            DivergedError: the loss or its gradient is not finite; no parameter has been changed.
+        """
+        if optimizer is None:
+            raise CapabilityError(f"{type(self).__name__} takes its steps by an optimizer.")
+        optimizer.zero_grad(set_to_none=True)
+        outcome = self.loss(energy, y, x, generator)
+        if not bool(torch.isfinite(outcome.loss)):
+            raise DivergedError(f"the loss is {outcome.loss.item()}")
+        torch.autograd.backward(outcome.loss)
+        for name, parameter in energy.named_parameters():
+            if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
+                raise DivergedError(f"the gradient of '{name}' is not finite")
+        optimizer.step()
+        return state, outcome._replace(loss=outcome.loss.detach())

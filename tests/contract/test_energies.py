@@ -1,0 +1,163 @@
+"""Every public energy obeys every law; one without a case makes the suite fail."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+import lowland as ll
+from lowland.energy import Energy
+from lowland.testing import ContractError, check_energy
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def points(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=seeded(1))
+
+
+def mixture() -> Energy:
+    gaussians = [
+        ll.energies.Gaussian(torch.tensor([-1.0, 0.0]), torch.eye(2)),
+        ll.energies.Gaussian(torch.tensor([2.0, 1.0]), 0.5 * torch.eye(2)),
+    ]
+    return ll.Mixture(gaussians, torch.tensor([0.25, 0.75]))
+
+
+CASES: dict[str, Callable[[], Energy]] = {
+    "Autoencoder": lambda: ll.energies.Autoencoder.from_data(
+        points(8, 1, 2, 3), hidden=(7,), code=3, generator=seeded()
+    ),
+    "DoubleWell": lambda: ll.energies.DoubleWell((3,)),
+    "Ellipse": lambda: ll.energies.Ellipse((2.0, 1.5), codes=12),
+    "Gaussian": lambda: ll.energies.Gaussian(
+        torch.tensor([1.0, -1.0]), torch.tensor([[2.0, 0.5], [0.5, 1.0]])
+    ),
+    "GaussianMixture": lambda: ll.energies.GaussianMixture.from_data(
+        points(30, 2, 2), k=3, generator=seeded()
+    ),
+    "GLO": lambda: ll.energies.GLO.from_data(points(12, 4), m=2, hidden=(6,), generator=seeded()),
+    "KMeans": lambda: ll.energies.KMeans(points(9, 2, 3)),
+    "LeastSquares": lambda: ll.energies.LeastSquares(points(4, 3), points(4), event=(4,)),
+    "Network": lambda: ll.energies.Network.from_data(
+        points(8, 5), hidden=(6, 6), generator=seeded()
+    ),
+    "PCA": lambda: ll.energies.PCA(points(2, 5), points(5)),
+    "ProbabilisticPCA": lambda: ll.energies.ProbabilisticPCA(points(2, 5), points(5), noise=0.7),
+    "Ring": lambda: ll.energies.Ring((2,)),
+    "SparseCoding": lambda: ll.energies.SparseCoding((2, 3, 9), penalty=0.3, generator=seeded()),
+    "Sum": lambda: mixture() + ll.energies.Ring((2,)),
+    "Mixture": mixture,
+    "Tempered": lambda: ll.energies.KMeans(points(5, 2)) / 3.0,
+    "FreeEnergy": lambda: ll.FreeEnergy(ll.energies.KMeans(points(5, 2)), beta=2.0),
+    "Scaled": lambda: ll.Scaled(
+        ll.energies.KMeans(points(5, 2)),
+        ll.Scaling(torch.tensor([3.0, -1.0]), torch.tensor([2.0, 0.5])),
+    ),
+}
+ALGEBRA = {"FreeEnergy", "Mixture", "Scaled", "Sum", "Tempered"}
+CONDITIONS = {"LeastSquares": (6, 3)}
+
+
+def test_every_public_energy_has_a_case() -> None:
+    assert set(CASES) == set(ll.energies.__all__) | ALGEBRA
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_obeys_every_law(name: str) -> None:
+    x = points(*CONDITIONS[name]) if name in CONDITIONS else None
+    check_energy(CASES[name](), x=x)
+
+
+class Broken(ll.energies.KMeans):
+    """A K-means to be broken in one place at a time."""
+
+
+def broken_table(self: Broken, y: torch.Tensor, *, x: torch.Tensor | None = None) -> torch.Tensor:
+    return ll.energies.KMeans.tabulate(self, y) * 1.001
+
+
+def broken_codes(self: Broken, y: torch.Tensor, *, x: torch.Tensor | None = None) -> torch.Tensor:
+    return ll.energies.KMeans.solve_codes(self, y).clamp(max=1)
+
+
+def broken_statistics(
+    self: Broken, y: torch.Tensor, z: torch.Tensor, *, x: torch.Tensor | None = None
+) -> dict[str, torch.Tensor]:
+    sums = ll.energies.KMeans.statistics(self, y, z)
+    return {**sums, "counts": sums["counts"].clamp(max=1)}
+
+
+def broken_solution(self: Broken, statistics: dict[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        self.prototypes.add_(10)
+
+
+def broken_decoder(self: Broken, z: torch.Tensor, *, x: torch.Tensor | None = None) -> torch.Tensor:
+    return self.prototypes[z] + 5
+
+
+def broken_draws(self: Broken, n: int, *, beta: float, generator, x=None) -> torch.Tensor:
+    draws = ll.energies.KMeans.sample_gibbs(self, n, beta=beta, generator=generator)
+    return self.prototypes[self.solve_codes(draws)] + (draws - draws.mean(0)) * 0.9
+
+
+def broken_batch(self: Broken, y: torch.Tensor, *, x=None, z=None) -> torch.Tensor:
+    return ll.energies.KMeans.forward(self, y, z=z) + y.mean()
+
+
+def broken_purity(self: Broken, y: torch.Tensor, *, x=None, z=None) -> torch.Tensor:
+    value = ll.energies.KMeans.forward(self, y, z=z)
+    y.data.add_(1e-3)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("method", "replacement", "law"),
+    [
+        ("tabulate", broken_table, "table holds"),
+        ("solve_codes", broken_codes, "Inference finds"),
+        ("statistics", broken_statistics, "statistics add over"),
+        ("solve_parameters", broken_solution, "statistics add over"),
+        ("decode", broken_decoder, "decoded z"),
+        ("sample_gibbs", broken_draws, "virial"),
+        ("forward", broken_batch, "other items|batch shape"),
+        ("forward", broken_purity, "same input"),
+    ],
+)
+def test_a_broken_energy_is_caught(
+    method: str, replacement: Callable, law: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    energy = Broken(points(5, 2))
+    check_energy(copy.deepcopy(energy))
+    monkeypatch.setattr(Broken, method, replacement)
+    with pytest.raises(ContractError, match=law):
+        check_energy(energy)
+
+
+def test_an_energy_that_returns_a_column_is_caught() -> None:
+    class Column(ll.Energy):
+        def __init__(self) -> None:
+            super().__init__((2,))
+
+        def forward(self, y, *, x=None, z=None):
+            return y.sum(-1, keepdim=True)
+
+    with pytest.raises(ContractError, match="one scalar per item"):
+        check_energy(Column())
+
+
+def test_a_module_of_ones_own_is_loaded_into_an_energy() -> None:
+    class Mine(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(2, 1)
+
+        def forward(self, y: torch.Tensor) -> torch.Tensor:
+            return self.head(y)
+
+    check_energy(ll.energies.Network(Mine(), event=(2,)))
