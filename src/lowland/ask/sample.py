@@ -13,7 +13,6 @@ from lowland.capabilities import SamplesGibbs
 from lowland.domain import Real
 from lowland.energy import Energy
 from lowland.infer import eliminate, flatten_condition
-from lowland.latent import Continuous
 from lowland.sample import Diagnostics, Draws, Langevin, Sampler, run
 from lowland.scaling import model_units
 
@@ -98,7 +97,7 @@ def sample(
                 )
 
             def potential(y: Tensor) -> Tensor:
-                return eliminate(inner, y, flat_x, beta=beta, measure=_measure(inner))
+                return eliminate(inner, y, flat_x, beta=beta)
 
             draws = run(
                 sampler or Langevin(),
@@ -111,13 +110,6 @@ def sample(
                 generator=generator,
             )
     return draws._replace(y=scaling.inverse(draws.y))
-
-
-def _measure(energy: Energy) -> str:
-    """The usual measure where Z has a volume; the constant between the two changes no draw."""
-    latent = energy.latent
-    unbounded = isinstance(latent, Continuous) and math.isinf(latent.log_volume())
-    return "sum" if unbounded else "mean"
 
 
 @torch.no_grad()
@@ -133,7 +125,7 @@ def _exact(
     flat = energy.sample_gibbs(chains * steps, beta=beta, generator=generator, x=repeated)
     if not isinstance(energy, Energy):
         raise CapabilityError("Only an energy can be sampled.")
-    value = eliminate(energy, flat, repeated, beta=beta, measure=_measure(energy))
+    value = eliminate(energy, flat, repeated, beta=beta)
     none = torch.zeros(chains, dtype=torch.int64, device=flat.device)
     diagnostics = Diagnostics(
         value.reshape(chains, steps), torch.ones_like(value[:chains]), none, exact=True

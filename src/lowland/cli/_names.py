@@ -15,8 +15,10 @@ from torch import Tensor
 
 from lowland import Energy, energies, train
 from lowland._errors import DomainError, LowlandError
-from lowland.capabilities import Reconstructs, SolvesParameters
+from lowland.capabilities import Reconstructs, SolvesParameters, SolvesSoftly
 from lowland.cli._options import refuse_unknown
+from lowland.infer import GuessesCodes
+from lowland.latent import NoLatent
 from lowland.train import Strategy
 
 
@@ -141,9 +143,16 @@ def default_strategy(energy: Energy) -> type[Strategy]:
     Raises:
         CapabilityError: none does.
     """
+    if isinstance(energy, SolvesSoftly):
+        return train.ExpectationMaximization
     if isinstance(energy, SolvesParameters):
         return train.CoordinateDescent
-    return train.Denoising if isinstance(energy, Reconstructs) else train.DenoisingScoreMatching
+    if isinstance(energy, Reconstructs):
+        return train.Denoising
+    if isinstance(energy.latent, NoLatent):
+        return train.DenoisingScoreMatching
+    # With a code to limit what is low, the data need only be pushed down.
+    return train.LearnedCodes if isinstance(energy, GuessesCodes) else train.GradientDescent
 
 
 def strategy_options(cls: type[Strategy]) -> list[str]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lowland.energy import Energy
 from lowland.infer import check_beta, eliminate
+from lowland.latent import Normal
 from lowland.train.strategy import GradientStrategy, Outcome
 
 
@@ -40,6 +41,16 @@ class GradientDescent(GradientStrategy):
 
     def __post_init__(self) -> None:
         check_beta(self.beta)
+
+    def unsuited(self, energy: Energy) -> str | None:
+        """Why not: with the best code alone, a decoder may buy shorter codes by growing."""
+        if math.isinf(self.beta) and isinstance(energy.latent, Normal):
+            return (
+                f"GradientDescent(beta=inf) would let the decoder of {type(energy).__name__} grow "
+                f"without end, for that shortens the codes which its Normal latent charges for. "
+                f"Use GradientDescent(beta=1.0), which is maximum likelihood."
+            )
+        return super().unsuited(energy)
 
     def loss(
         self, energy: Energy, y: Tensor, x: Tensor | None, generator: torch.Generator
