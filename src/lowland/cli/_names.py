@@ -109,10 +109,11 @@ def _imported(name: str, base: type, flag: str) -> Any:
 def energy_options(cls: type[Energy]) -> list[str]:
     """The options with which an energy can be built from data."""
     parameters = inspect.signature(cls.from_data).parameters.values()
-    names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    names = [p.name for p in parameters if p.kind in named and p.name != "y"]
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         own = inspect.signature(cls.__init__).parameters.values()
-        names += [p.name for p in own if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        names += [p.name for p in own if p.kind in named]
     return [name for name in names if name not in ("self", "x", "generator", "event")]
 
 

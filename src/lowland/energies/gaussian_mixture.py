@@ -105,9 +105,9 @@ class GaussianMixture(Energy):
     def from_data(  # type: ignore[override]  # each energy names its own options
         cls,
         y: Tensor,
+        k: int = 8,
         *,
         x: Tensor | None = None,
-        k: int = 8,
         covariance: str = "full",
         start: str = "k-means",
         floor: float = 1e-6,
@@ -117,8 +117,8 @@ class GaussianMixture(Energy):
 
         Args:
             y: the data, `(n, *event)`.
-            x: not used; the energy is unconditional.
             k: how many components, at most n.
+            x: not used; the energy is unconditional.
             covariance: "full" or "diagonal".
             start: "k-means" for the items of each K-means well; "k-means++" or "random" for the
                 covariance of all the data around data points.

@@ -60,9 +60,9 @@ class KMeans(Energy):
     def from_data(  # type: ignore[override]  # each energy names its own options
         cls,
         y: Tensor,
+        k: int = 16,
         *,
         x: Tensor | None = None,
-        k: int = 16,
         start: str = "k-means++",
         generator: torch.Generator | None = None,
     ) -> Self:
@@ -74,8 +74,8 @@ class KMeans(Energy):
 
         Args:
             y: the data, `(n, *event)`.
-            x: not used; the energy is unconditional.
             k: how many prototypes, at most n.
+            x: not used; the energy is unconditional.
             start: "swap", "growing", "k-means++" or "random".
             generator: which points are drawn.
 
