@@ -65,3 +65,15 @@ def test_least_squares_by_gradient_approaches_the_solution() -> None:
     ll.fit(energy, (x, y), ll.GradientDescent(), steps=300, optimizer=adam, generator=seeded())
     assert energy.weight.flatten().tolist() == pytest.approx([1.0, -2.0], abs=0.02)
     assert energy.bias.item() == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_normal_latent_is_trained_by_likelihood_only() -> None:
+    y = torch.randn(200, 3, generator=seeded()) @ torch.randn(3, 3, generator=seeded(1))
+    energy = ll.energies.ProbabilisticPCA.from_data(y, m=2)
+    with pytest.raises(ll.CapabilityError, match=r"Use GradientDescent\(beta=1.0\)"):
+        ll.fit(energy, y, ll.GradientDescent(), steps=1)
+    before = ll.score(energy, y, beta=1.0, measure="sum").mean()
+    ll.fit(energy, y, ll.GradientDescent(beta=1.0), epochs=20, generator=seeded())
+    after = ll.score(energy, y, beta=1.0, measure="sum").mean()
+    # from_data is the maximum of the likelihood already: descent finds nothing much lower.
+    assert abs(float(after - before)) < 0.02

@@ -1,0 +1,23 @@
+import pytest
+import torch
+
+import lowland as ll
+from lowland.cli._names import default_strategy
+from lowland.energy import Energy
+
+Y = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("energy", "strategy"),
+    [
+        (ll.energies.KMeans(Y[:3]), ll.CoordinateDescent),
+        (ll.energies.GaussianMixture.from_data(Y, 2), ll.ExpectationMaximization),
+        (ll.energies.Autoencoder.from_data(Y, hidden=(4,), code=2), ll.Denoising),
+        (ll.energies.Network.from_data(Y, hidden=(4,)), ll.DenoisingScoreMatching),
+        (ll.energies.GLO.from_data(Y, m=2, hidden=(4,)), ll.LearnedCodes),
+    ],
+)
+def test_each_energy_is_trained_by_what_suits_its_code(energy: Energy, strategy: type) -> None:
+    assert default_strategy(energy) is strategy
+    assert strategy().unsuited(energy) is None
