@@ -77,7 +77,7 @@ def learn(
     """The atoms, those used most first, `(k, height, width)`."""
     start = 0.1 * torch.randn(*y.shape[1:], k, generator=generator)
     energy = ll.energies.SparseCoding(start, penalty)
-    energy.normalize()
+    energy.project_parameters()
     ll.fit(
         energy, y, ll.MiniBatch(forgetting=0.05), epochs=epochs, batch_size=512,
         generator=generator,

@@ -24,9 +24,9 @@ from lowland.sample import (
     Langevin,
     RandomWalk,
     Sampler,
-    SingleSite,
     Target,
     run,
+    sampler_for,
 )
 from lowland.scaling import Scaling, model_units
 
@@ -110,15 +110,16 @@ def sample(
                     f"lives on {inner.domain}. Leave 'sampler' out, or give one of that domain, "
                     f"such as SingleSite() or GibbsWithGradients()."
                 )
-            sampler = sampler or _suited(inner)
             eliminated = (
                 inner
                 if isinstance(inner.latent, NoLatent)
                 else FreeEnergy(inner, beta, measure=None).eval()
             )
+            target = Target(eliminated, x=flat_x, observed=observed)
+            sampler = sampler or sampler_for(target, points)
             draws = run(
                 sampler,
-                Target(eliminated, x=flat_x, observed=observed),
+                target,
                 points,
                 steps=500 if steps is None else steps,
                 warmup=getattr(sampler, "warmup", 0) if warmup is None else warmup,
@@ -144,11 +145,6 @@ def _points(
         raise DomainError(f"'start' must be points or a number of chains. Got {start!r}.")
     like = torch.zeros((), dtype=energy.dtype or torch.get_default_dtype(), device=energy.device)
     return inner.domain.noise((start, *energy.event), generator=generator, like=like)
-
-
-def _suited(energy: Energy) -> Sampler:
-    """The sampler for a domain."""
-    return MALA() if isinstance(energy.domain, Real) else SingleSite()
 
 
 def _mask(energy: Energy, start: int | Tensor, observed: Tensor) -> Tensor:

@@ -239,9 +239,7 @@ def _sample(asked: Asked, count: int) -> Answer:
     draws = ll.sample(asked.energy, count, x=x, generator=asked.generator, **asked.options)
     y, value = draws.last, draws.diagnostics.energy[:, -1]
     whole = items.whole(y) if x is not None else y
-    how = (
-        "independent exact draws" if draws.diagnostics.exact else "the last of each Langevin chain"
-    )
+    how = "independent exact draws" if draws.diagnostics.exact else "the last of each chain"
     table = _table("", "energy", title="New items")
     for name, number in (("mean", value.mean()), ("lowest", value.min()), ("highest", value.max())):
         table.add_row(name, f"{float(number):.4g}")

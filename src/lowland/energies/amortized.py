@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lowland._errors import CapabilityError, DomainError, ShapeError
 from lowland.capabilities import (
     CompletesCodes,
+    Constrained,
     Decodes,
     DecodesByOperator,
     DecodesLinearly,
@@ -166,11 +167,10 @@ class Amortized(Energy):
         z = self.guess_codes(y.reshape(-1, *self.event))
         return z.reshape(*y.shape[: y.dim() - len(self.event)], -1)
 
-    def normalize(self) -> None:
-        """Give every atom of the inner energy unit norm, if it has any, in place."""
-        inner = getattr(self.energy, "normalize", None)
-        if inner is not None:
-            inner()
+    def project_parameters(self) -> None:
+        """Keep the inner energy's parameters where they may be, if that is not everywhere."""
+        if isinstance(self.energy, Constrained):
+            self.energy.project_parameters()
 
     def _reconstruct(self, y: Tensor, *, x: Tensor | None = None) -> Tensor:
         """Dec(Enc(y)), `(*batch, *event)`."""

@@ -187,7 +187,7 @@ class ConvolutionalSparseCoding(Energy):
         return max((1 + 1e-6) * largest, torch.finfo(torch.float32).tiny)
 
     @torch.no_grad()
-    def normalize(self) -> None:
+    def project_parameters(self) -> None:
         """Give every atom unit norm, in place; one of zeros stays."""
         self.atoms.copy_(_unit(self.atoms))
 

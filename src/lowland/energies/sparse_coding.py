@@ -138,14 +138,10 @@ class SparseCoding(Energy):
         return LinearDecoder(weight, weight.new_zeros(len(weight)), 1.0)
 
     @torch.no_grad()
-    def normalize(self) -> None:
-        """Give every atom unit norm, in place; one of zeros stays."""
+    def project_parameters(self) -> None:
+        """Give every atom unit norm, in place, as the penalty supposes; one of zeros stays."""
         length = self._flat().norm(dim=1).clamp(min=torch.finfo(self.dictionary.dtype).tiny)
         self.dictionary.div_(length)
-
-    def project_parameters(self) -> None:
-        """Give every atom unit norm, in place, as the penalty supposes."""
-        self.normalize()
 
     def _flat(self) -> Tensor:
         return self.dictionary.detach().flatten(0, -2).T

@@ -8,15 +8,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from lowland._shapes import chunks
+from lowland.infer.entering import explained, highest_of_groups
 from lowland.infer.lasso import Certificate, Lasso, certify
 
 # Items that work together: few enough for their correlations to stay in cache.
 _BLOCK = 512
 # A block is left when this share of it remains; the remains of all blocks go on together.
 _REMAIN = 4
-# One atom of each of so many groups may enter at a step, if its correlation is at least this
-# fraction of the largest: many at once would mostly be near copies of one another.
-_GROUPS = 4
+# An atom enters if its correlation is at least this fraction of the largest.
 _FRACTION = 0.85
 # float32 certificates do not reach below about 5e-6, and there Newton's step is exact anyway.
 _COARSE = 3e-5
@@ -223,11 +222,11 @@ class _Problem:
         while True:
             if self.rounding != self.dtype:
                 at = at._replace(z=at.z.to(self.rounding).to(self.dtype))
-            residual = target - self._explain(at)
+            residual = target - explained(self.atoms, at.atoms, at.z)
             correlation = self.atoms @ residual.T  # (k + 1, b)
             active = correlation.T.gather(1, at.atoms)
             correlation = correlation.abs_().scatter_(0, at.atoms.T, 0)
-            height, entering = self._candidates(correlation)
+            height, entering = highest_of_groups(correlation)
             largest = torch.maximum(height.amax(1), _amax(active.abs()))
             certified = certify(
                 self.penalty,
@@ -250,31 +249,6 @@ class _Problem:
             enter = height >= _FRACTION * height.amax(1, keepdim=True)
             enter &= (height > self.entry) & ~settle.unsqueeze(1)
             at, settle = self._step(at, active, residual, entering.masked_fill(~enter, self.k))
-
-    def _explain(self, at: Support) -> Tensor:
-        if at.atoms.shape[1] == 0:
-            return self.atoms[self.k].expand(len(at.rows), -1)
-        explained: Tensor = functional.embedding_bag(
-            at.atoms, self.atoms, per_sample_weights=at.z, mode="sum"
-        )
-        return explained
-
-    def _candidates(self, correlation: Tensor) -> tuple[Tensor, Tensor]:
-        """The largest entry of each group of atoms and its index, `(b, groups)`."""
-        k, b = correlation.shape
-        groups = min(_GROUPS, k)
-        if correlation.device.type != "cpu":
-            best = correlation.T.topk(groups, 1)
-            return best.values, best.indices
-        # Pooling is vectorised on a CPU where a maximum with indices is not.
-        size = -(-k // groups)
-        height, index = functional.max_pool2d(
-            correlation.view(1, k, 1, b).permute(0, 3, 1, 2),
-            (size, 1),
-            return_indices=True,
-            ceil_mode=True,
-        )
-        return height.reshape(b, -1), index.reshape(b, -1)
 
     def _step(
         self, at: Support, active: Tensor, residual: Tensor, entering: Tensor

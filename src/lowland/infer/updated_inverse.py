@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lowland.infer.active_set import Solved
+from lowland.infer.entering import GROUPS, explained, highest_of_groups
 from lowland.infer.lasso import Certificate, Lasso, certify
 from lowland.infer.supports import Gram, Supports, joined, packed, widened
 
@@ -19,9 +20,7 @@ _MOST_BYTES = 64 * 2**20
 _COMPACT = 0.6
 # A block is left when this share of it remains; the remains of all blocks go on together.
 _REMAIN = 0.2
-# One atom of each of so many groups may enter at a step, if its correlation is at least this
-# fraction of the largest: many at once would mostly be near copies of one another.
-_GROUPS = 4
+# An atom enters if its correlation is at least this fraction of the largest.
 _FRACTION = 0.8
 # float32 certificates do not reach below about 5e-6, and there Newton's step is exact anyway.
 _COARSE = 3e-5
@@ -146,7 +145,7 @@ class _Problem:
             none = code.new_zeros(len(part), 0, 0)
             atoms = atoms.masked_fill(z == 0, self.k)
             at = Supports(part, atoms, z, none, zero.unsqueeze(1), zero)
-            residual = target.index_select(0, part) - self._explain(at)
+            residual = target.index_select(0, part) - explained(self.atoms, at.atoms, at.z)
             slope = (self.atoms @ residual.T).gather(0, atoms.T).T
             blocks.append(self.gram.start(at, slope, self.penalty))
         return blocks
@@ -195,10 +194,10 @@ class _Problem:
         while True:
             if self.rounding != self.dtype:
                 at = at._replace(z=at.z.to(self.rounding).to(self.dtype))
-            residual = target - self._explain(at)
+            residual = target - explained(self.atoms, at.atoms, at.z)
             correlation = self.atoms @ residual.T  # (k + 1, b)
             slope = correlation.gather(0, at.atoms.T).T.contiguous()
-            height, entering = self._candidates(correlation.abs().scatter_(0, at.atoms.T, 0))
+            height, entering = highest_of_groups(correlation.abs().scatter_(0, at.atoms.T, 0))
             highest = height.amax(1)
             certified = certify(
                 self.penalty,
@@ -224,7 +223,7 @@ class _Problem:
                     for part in (target, slope, height, entering, highest, settle, gone, limit)
                 )
                 correlation = correlation.index_select(1, keep)
-            if len(at.rows) > 1 and self._size(at, _GROUPS) > _MOST_BYTES:
+            if len(at.rows) > 1 and self._size(at, GROUPS) > _MOST_BYTES:
                 kept = torch.nonzero(~gone).flatten()
                 return [at.take(half) for half in kept.chunk(2)]
             made += 1
@@ -235,31 +234,6 @@ class _Problem:
             entering = entering.masked_fill(~enters, self.k)
             fresh = correlation.gather(0, entering.T).T
             at, settle = self._step(at, slope, entering, fresh)
-
-    def _explain(self, at: Supports) -> Tensor:
-        if at.atoms.shape[1] == 0:
-            return self.atoms[self.k].expand(len(at.rows), -1)
-        explained: Tensor = functional.embedding_bag(
-            at.atoms, self.atoms, per_sample_weights=at.z, mode="sum"
-        )
-        return explained
-
-    def _candidates(self, correlation: Tensor) -> tuple[Tensor, Tensor]:
-        """The largest entry of each group of atoms and its index, `(b, groups)`."""
-        k, b = correlation.shape
-        groups = min(_GROUPS, k)
-        if correlation.device.type != "cpu":
-            best = correlation.T.topk(groups, 1)
-            return best.values, best.indices
-        # Pooling is vectorised on a CPU where a maximum with indices is not.
-        size = -(-k // groups)
-        height, index = functional.max_pool2d(
-            correlation.view(1, k, 1, b).permute(0, 3, 1, 2),
-            (size, 1),
-            return_indices=True,
-            ceil_mode=True,
-        )
-        return height.reshape(b, -1), index.reshape(b, -1)
 
     def _step(
         self, at: Supports, slope: Tensor, entering: Tensor, correlation: Tensor
@@ -308,7 +282,7 @@ class _Problem:
             slope = slope.gather(1, order)
             at = packed(at, self.k)
             slope = slope[:, : at.atoms.shape[1]]
-        width = at.atoms.shape[1] + more + (_GROUPS if at.atoms.shape[1] else 0)
+        width = at.atoms.shape[1] + more + (GROUPS if at.atoms.shape[1] else 0)
         slope = functional.pad(slope, (0, width - slope.shape[1]))
         return widened(at, width, self.k), slope
 

@@ -101,7 +101,7 @@ def test_equal_and_zero_atoms_do_no_harm(name: str) -> None:
     y = draw(150, 4)
     dictionary = torch.cat([y[:3].T, y[:3].T, torch.zeros(4, 1, dtype=F64)], 1)
     energy = ll.energies.SparseCoding(dictionary, penalty=0.2)
-    energy.normalize()
+    energy.project_parameters()
     before = float(ll.score(energy, y).mean())
     strategy, options = STRATEGIES[name]
     ll.fit(energy, y, strategy, generator=seeded(), progress=False, **options)

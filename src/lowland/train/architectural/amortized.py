@@ -27,10 +27,6 @@ class ChargesForGuesses(GuessesCodes, Protocol):
 
     weight: float
 
-    def normalize(self) -> None:
-        """Give atoms unit norm again, in place."""
-        ...
-
 
 @dataclass(frozen=True)
 class Amortization(Strategy):
@@ -130,7 +126,6 @@ class Amortization(Strategy):
         """One step of the optimizer; the sum of the losses."""
         if not isinstance(energy, GuessesCodes):
             raise CapabilityError(f"{type(energy).__name__} offers no guess at its codes.")
-        optimizer.zero_grad(set_to_none=True)
         z = energy.guess_codes(y, x=x)
         if not z.requires_grad:
             raise CapabilityError(f"The encoder of {type(energy).__name__} has nothing to train.")
@@ -140,11 +135,7 @@ class Amortization(Strategy):
         if not bool(torch.isfinite(losses).all()):
             raise DivergedError(f"the loss is {losses.mean().item()}")
         (slope,) = torch.autograd.grad(losses.mean(), held)
-        torch.autograd.backward(z, slope)
-        for name, parameter in energy.named_parameters():
-            if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
-                raise DivergedError(f"the gradient of '{name}' is not finite")
-        optimizer.step()
+        self.descend(energy, Outcome((z * slope).sum()), optimizer)
         return losses.detach().double().sum()
 
 
@@ -196,19 +187,3 @@ class PredictiveSparseDecomposition(GradientStrategy):
             z = solve(energy, y, x, Search(tolerance=_TOLERANCE)).z
         loss = energy(y, x=x, z=z).mean()
         return Outcome(loss, data_energy=loss.detach())
-
-    def step(
-        self,
-        energy: Energy,
-        state: None,
-        y: Tensor,
-        x: Tensor | None,
-        *,
-        optimizer: torch.optim.Optimizer | None,
-        generator: torch.Generator,
-    ) -> tuple[None, Outcome]:
-        """One step of the optimizer, then unit-norm atoms."""
-        _, outcome = super().step(energy, state, y, x, optimizer=optimizer, generator=generator)
-        if isinstance(energy, ChargesForGuesses):
-            energy.normalize()
-        return None, outcome

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lowland._errors import CapabilityError, DivergedError, DomainError
+from lowland._errors import CapabilityError, DomainError
 from lowland._random import permutation
 from lowland._shapes import chunks
 from lowland.energy import Energy
@@ -105,16 +105,8 @@ class LearnedCodes(Strategy):
             if z is None:
                 raise CapabilityError(f"{type(energy).__name__} has no latent variable.")
             codes[rows] = z
-            optimizer.zero_grad(set_to_none=True)
             loss = energy(y_batch, x=x_batch, z=z).mean()
-            if not bool(torch.isfinite(loss)):
-                raise DivergedError(f"the loss is {loss.item()}")
-            torch.autograd.backward(loss)
-            for name, parameter in energy.named_parameters():
-                if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
-                    raise DivergedError(f"the gradient of '{name}' is not finite")
-            optimizer.step()
-            total += loss.detach().double() * len(rows)
+            total += self.descend(energy, Outcome(loss), optimizer).loss.double() * len(rows)
         mean = total / len(y)
         return codes, Outcome(mean, data_energy=mean)
 
