@@ -18,6 +18,9 @@ from lowland._gibbs import Recentres as Recentres
 from lowland._gibbs import RelaxesCategories as RelaxesCategories
 from lowland._gibbs import SamplesConditionals as SamplesConditionals
 from lowland._gibbs import SamplesGibbs as SamplesGibbs
+from lowland._masks import GroupsElements as GroupsElements
+from lowland._masks import ReadsCorrupted as ReadsCorrupted
+from lowland._masks import ReadsMasks as ReadsMasks
 
 
 @runtime_checkable
@@ -355,9 +358,12 @@ CAPABILITIES: tuple[type, ...] = (
     DecodesLinearly,
     Encodes,
     EncodesNoisily,
+    GroupsElements,
     GuessesCodes,
     MeasuresContraction,
     Quantizes,
+    ReadsCorrupted,
+    ReadsMasks,
     Reconstructs,
     Slopes,
     SamplesGibbs,

@@ -27,6 +27,7 @@ from lowland.train.contrastive.equilibrium_matching import EquilibriumMatching
 from lowland.train.contrastive.integral import Chains, MonteCarlo, Quadrature
 from lowland.train.contrastive.likelihood import MaximumLikelihood
 from lowland.train.contrastive.margin import Margin
+from lowland.train.contrastive.masking import Masking
 from lowland.train.contrastive.noise_contrastive import NoiseContrastive
 from lowland.train.contrastive.ratio import MinimumProbabilityFlow, RatioMatching
 from lowland.train.fit import Fit, fit
@@ -51,6 +52,7 @@ __all__ = [
     "History",
     "LearnedCodes",
     "Margin",
+    "Masking",
     "MaximumLikelihood",
     "MiniBatch",
     "MinimumProbabilityFlow",

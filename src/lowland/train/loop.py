@@ -287,7 +287,7 @@ class Loop:
         """Raise unless the energy of this batch is finite; then the parameters are good."""
         if not self.strategy.whole_data:  # whose loss was the energy of all the data
             with evaluating(self.inner):
-                value = eliminate(self.inner, y, x, beta=math.inf)
+                value = self.strategy.judge(self.inner, y, x)
             if not bool(torch.isfinite(value).all()):
                 error = DivergedError("the energy of the data is not finite")
                 raise self._diverged(error, self.position.step)
@@ -310,7 +310,7 @@ class Loop:
         data_energy, negative = outcome.data_energy, outcome.negative_energy
         with evaluating(self.inner):
             if data_energy is None:
-                data_energy = eliminate(self.inner, y, x, beta=math.inf).mean()
+                data_energy = self.strategy.judge(self.inner, y, x).mean()
             if negative is None and outcome.negatives is not None:
                 given = x if outcome.negatives_x is None else outcome.negatives_x
                 pushed = eliminate(self.inner, outcome.negatives, given, beta=math.inf)

@@ -29,6 +29,7 @@ from lowland.train.contrastive.energy_discrepancy import EnergyDiscrepancy
 from lowland.train.contrastive.equilibrium_matching import EquilibriumMatching
 from lowland.train.contrastive.likelihood import MaximumLikelihood
 from lowland.train.contrastive.margin import Margin
+from lowland.train.contrastive.masking import Masking
 from lowland.train.contrastive.noise_contrastive import NoiseContrastive
 from lowland.train.contrastive.ratio import MinimumProbabilityFlow, RatioMatching
 from lowland.train.strategy import Strategy
@@ -78,7 +79,7 @@ SEVEN: tuple[Row, ...] = (
     Row(
         "C3",
         "train a function that maps points off the data manifold to points on it",
-        (Denoising, DenoisingScoreMatching, EquilibriumMatching),
+        (Denoising, DenoisingScoreMatching, EquilibriumMatching, Masking),
         ("Autoencoder", "Network"),
         "https://dl.acm.org/doi/10.1145/1390156.1390294",
     ),

@@ -1,5 +1,6 @@
 """What a way of shaping the surface must say: which energies it suits, and what one step is."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from torch import Tensor
 from lowland._errors import CapabilityError, DivergedError
 from lowland.capabilities import Constrained, offered, refuse
 from lowland.energy import Energy
+from lowland.infer import eliminate
 
 # Gives at most so many random items (y, x) of the data, in the energy's own units.
 Look = Callable[[int], tuple[Tensor, Tensor | None]]
@@ -116,6 +118,13 @@ class Strategy(ABC):
     def restored(self, kept: dict[str, Tensor]) -> Any:
         """The state that `kept` was made of, so that a run goes on as if it had not stopped."""
         return kept
+
+    def judge(self, energy: Energy, y: Tensor, x: Tensor | None) -> Tensor:
+        """The energies by which a run is judged, `(n,)`: F(x, y) of items `(n, *event)`.
+
+        A strategy that makes its own x makes it here from a fixed seed.
+        """
+        return eliminate(energy, y, x, beta=math.inf)
 
     @abstractmethod
     def step(

@@ -1,0 +1,45 @@
+"""What an energy of the hidden given the visible may offer: x is then a mask of y."""
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+@runtime_checkable
+class ReadsMasks(Protocol):
+    """Reads x as a mask: E(x, y) is the energy of the elements that x hides, given those it shows.
+
+    x is bool, `(*batch, *event)`, True where y is observed; what y holds elsewhere is judged, and
+    not looked at. Without x the energy is that of the whole y.
+    """
+
+    def hideable(self, y: Tensor) -> Tensor:
+        """Which elements of items `(n, *event)` may be hidden, bool of that shape; not padding."""
+        ...
+
+
+@runtime_checkable
+class ReadsCorrupted(Protocol):
+    """Offers the energy of what is hidden where something false stands in its place."""
+
+    def corrupted(self, y: Tensor, shown: Tensor, *, x: Tensor) -> Tensor:
+        """E(x, y), differentiable, with `shown` to be seen where the mask x hides y, `(n,)`.
+
+        Args:
+            y: `(n, *event)`.
+            shown: like y; a blank where it is NaN (integers: -1). Where x shows y, it is y.
+            x: the mask, bool `(n, *event)`.
+        """
+        ...
+
+
+@runtime_checkable
+class GroupsElements(Protocol):
+    """Offers which elements belong together, such as the tokens of a word."""
+
+    def groups(self, y: Tensor) -> Tensor:
+        """The number of the group of each element of items `(n, places)`, int64 from 0.
+
+        Elements that may not be hidden have a negative number.
+        """
+        ...
