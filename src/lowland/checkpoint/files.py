@@ -105,7 +105,8 @@ def read_bundle(folder: Path, name: str, form: str) -> tuple[dict[str, Tensor], 
         tensors = from_bytes(content)
     except (SafetensorError, ValueError, LookupError) as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}.") from error
-    return tensors, manifest
+    # Memory of their own, aligned as torch aligns it: products may differ in the last bit else.
+    return {key: tensor.clone() for key, tensor in tensors.items()}, manifest
 
 
 def _manifest(folder: Path, name: str, form: str) -> dict[str, Any]:

@@ -26,7 +26,11 @@ def whitening_of(covariances: Tensor) -> tuple[Tensor, Tensor]:
         singular = ~((covariances > 0) & torch.isfinite(covariances)).all(1)
         return covariances.rsqrt(), singular
     factor, failed = torch.linalg.cholesky_ex(covariances)
-    singular = (failed > 0) | ~torch.isfinite(covariances).flatten(1).all(1)
+    # What an element varies beyond what those before it explain; rounding may leave a little.
+    left = factor.diagonal(dim1=-2, dim2=-1).square()
+    rounding = covariances.shape[-1] * torch.finfo(covariances.dtype).eps
+    explained = left <= rounding * covariances.diagonal(dim1=-2, dim2=-1)
+    singular = (failed > 0) | explained.any(1) | ~torch.isfinite(covariances).flatten(1).all(1)
     return inverse_triangular(factor), singular
 
 

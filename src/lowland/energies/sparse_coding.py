@@ -75,7 +75,10 @@ class SparseCoding(Energy):
             )
         k = dictionary.shape[-1]
         super().__init__(tuple(dictionary.shape[:-1]), Sparse(k, penalty=float(penalty)))
-        self.dictionary = nn.Parameter(dictionary.detach().clone())
+        # In one memory order, so that a loaded copy multiplies in the same order, to the bit.
+        self.dictionary = nn.Parameter(
+            dictionary.detach().clone(memory_format=torch.contiguous_format)
+        )
         self.penalty = float(penalty)
 
     @classmethod

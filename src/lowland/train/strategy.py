@@ -149,17 +149,26 @@ class Strategy(ABC):
         """
         if optimizer is None:
             raise CapabilityError(f"{type(self).__name__} takes its steps by an optimizer.")
-        if not bool(torch.isfinite(outcome.loss)):
-            raise DivergedError(f"the loss is {outcome.loss.item()}")
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(outcome.loss)
-        for name, parameter in energy.named_parameters():
-            if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
-                raise DivergedError(f"the gradient of '{name}' is not finite")
-        optimizer.step()
+        step_down(energy, outcome.loss, optimizer)
         if isinstance(energy, Constrained):
             energy.project_parameters()
         return outcome._replace(loss=outcome.loss.detach())
+
+
+def step_down(energy: Energy, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """One step of the optimizer down the loss, which moves nothing that the loss does not feel.
+
+    Raises:
+        DivergedError: the loss or its gradient is not finite; no parameter has been changed.
+    """
+    if not bool(torch.isfinite(loss)):
+        raise DivergedError(f"the loss is {loss.item()}")
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    for name, parameter in energy.named_parameters():
+        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
+            raise DivergedError(f"the gradient of '{name}' is not finite")
+    optimizer.step()
 
 
 @runtime_checkable

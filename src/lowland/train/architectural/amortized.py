@@ -13,7 +13,7 @@ from lowland.capabilities import GuessesCodes
 from lowland.energy import Energy
 from lowland.infer import Search, find_codes, solve
 from lowland.latent import Continuous, Sparse
-from lowland.train.strategy import GradientStrategy, Outcome, Strategy
+from lowland.train.strategy import GradientStrategy, Outcome, Strategy, step_down
 
 TARGETS = ("codes", "energy")
 
@@ -135,7 +135,7 @@ class Amortization(Strategy):
         if not bool(torch.isfinite(losses).all()):
             raise DivergedError(f"the loss is {losses.mean().item()}")
         (slope,) = torch.autograd.grad(losses.mean(), held)
-        self.descend(energy, Outcome((z * slope).sum()), optimizer)
+        step_down(energy, (z * slope).sum(), optimizer)
         return losses.detach().double().sum()
 
 
