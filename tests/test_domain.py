@@ -32,6 +32,8 @@ def test_noise_lies_in_its_own_domain(domain: ll.domain.Domain) -> None:
         (ll.Binary(), torch.tensor([0, 1]), r"'rows'.*int64"),
         (ll.Binary(), torch.tensor([0.0, 0.5]), r"'rows'.*0\.5"),
         (ll.Binary(), torch.tensor([math.nan]), r"'rows'.*nan"),
+        (ll.Binary(), torch.tensor([1.0, math.inf]), r"'rows'.*inf"),
+        (ll.Binary(), torch.tensor([-1.0, 0.0]), r"'rows'.*-1\.0"),
         (ll.Categorical(3), torch.tensor([0.0]), r"'rows'.*float32"),
         (ll.Categorical(3), torch.tensor([3]), r"'rows'.*\[0, 3\).*3 to 3"),
         (ll.Categorical(3), torch.tensor([-1]), r"'rows'.*-1"),

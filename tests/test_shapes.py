@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lowland import DivergedError, ShapeError
-from lowland._shapes import batch_shape, chunks, flatten_batch, require_finite
+from lowland._shapes import all_finite, batch_shape, chunks, flatten_batch, require_finite
 
 shapes = st.lists(st.integers(1, 3), max_size=3).map(tuple)
 
@@ -41,6 +41,17 @@ def test_chunks_cover_every_item_once(n: int, size: int, budget: int) -> None:
     parts = list(chunks(n, size, budget))
     assert [i for part in parts for i in range(part.start, part.stop)] == list(range(n))
     assert all((p.stop - p.start) * size <= max(budget, size) for p in parts)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_one_value_that_is_not_finite_is_seen(bad: float) -> None:
+    assert not all_finite(torch.tensor([[0.0, bad], [1.0, 2.0]]))
+    assert not all_finite(torch.tensor([math.inf, -math.inf]))
+
+
+def test_values_whose_sum_overflows_are_finite() -> None:
+    assert all_finite(torch.full((4,), 3e38))
+    assert all_finite(torch.empty(0))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

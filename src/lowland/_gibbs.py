@@ -3,6 +3,7 @@
 They are part of `lowland.capabilities`, where to import them from.
 """
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -87,6 +88,25 @@ class Recentres(Protocol):
 
     def recentre(self, y: Tensor, *, x: Tensor | None = None) -> None:
         """Move the offsets towards the means at the items `(n, *event)`."""
+        ...
+
+
+@runtime_checkable
+class ParameterSlopes(Protocol):
+    """Offers the gradient of a weighted sum of energies in the parameters, in closed form.
+
+    Contrastive strategies push some energies down and others up by it, where automatic derivatives
+    would pass over the parameters more often.
+    """
+
+    def parameter_slopes(
+        self, y: Tensor, *, x: Tensor | None = None
+    ) -> tuple[Tensor, Callable[[Tensor], dict[str, Tensor]]]:
+        """E(x, y) of items `(n, *event)`, `(n,)`, and the gradient of their sum weighted by `(n,)`.
+
+        The second is a function of the weights; it returns one tensor for each of
+        `named_parameters`. Neither has a graph.
+        """
         ...
 
 

@@ -45,6 +45,19 @@ def _inside(event: tuple[int, ...]) -> str:
     return ", ".join(map(str, event))
 
 
+def all_finite(values: Tensor) -> bool:
+    """Whether no value is NaN or infinite.
+
+    One sum, a pass over the values, nearly always tells; only if it is not finite, which many
+    large values can bring about too, is each of them looked at.
+
+    Example:
+        >>> all_finite(torch.tensor([1.0, 2.0])), all_finite(torch.tensor([1.0, torch.nan]))
+        (True, False)
+    """
+    return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
+
+
 def require_finite(values: Tensor, what: str) -> Tensor:
     """Return `values` unchanged, or raise `DivergedError` saying which item is not finite.
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from lowland._errors import CapabilityError
 from lowland._gibbs import Conditionals as Conditionals
 from lowland._gibbs import NormalizesGibbs as NormalizesGibbs
+from lowland._gibbs import ParameterSlopes as ParameterSlopes
 from lowland._gibbs import Recentres as Recentres
 from lowland._gibbs import RelaxesCategories as RelaxesCategories
 from lowland._gibbs import SamplesConditionals as SamplesConditionals
@@ -370,6 +371,7 @@ CAPABILITIES: tuple[type, ...] = (
     SamplesConditionals,
     NormalizesGibbs,
     Recentres,
+    ParameterSlopes,
     RelaxesCategories,
 )
 

@@ -90,7 +90,8 @@ class Binary(Domain):
                 f"'{argument}' must hold 0.0 and 1.0 as floating point, for the energy's domain "
                 f"is Binary(). Got {y.dtype}. Convert it with {argument}.float()."
             )
-        if not bool(((y == 0) | (y == 1)).all()):
+        # In two passes in place of four; NaN equals nothing, and infinity not what it is held to.
+        if not torch.equal(y, y.ceil().clamp_(0, 1)):
             bad = y[(y != 0) & (y != 1)].flatten()[0].item()
             raise DomainError(
                 f"'{argument}' must hold only 0 and 1, for the energy's domain is Binary(). "

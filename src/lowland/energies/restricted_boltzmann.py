@@ -1,7 +1,7 @@
 """The restricted Boltzmann machine: binary hidden units summed out, in centred parameters."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -130,7 +130,7 @@ class RestrictedBoltzmann(Energy):
                 f"RestrictedBoltzmann needs at least 1 'hidden' unit. Got {hidden!r}."
             )
         (Binary() if noise is None else Real()).check(y)
-        mean = y.double().mean(0).to(y)
+        mean = y.mean(0, dtype=torch.float64).to(y)
         weights = 0.01 * normal((hidden, *y.shape[1:]), generator, like=y)
         offsets = (mean, y.new_full((hidden,), 0.5)) if centred else (None, None)
         return cls(
@@ -165,6 +165,35 @@ class RestrictedBoltzmann(Energy):
         energy = (away.square() / variance).sum(-1) / 2 - free
         return energy, ((away - pull) / variance).reshape(y.shape)
 
+    @torch.no_grad()
+    def parameter_slopes(
+        self, y: Tensor, *, x: Tensor | None = None
+    ) -> tuple[Tensor, Callable[[Tensor], dict[str, Tensor]]]:
+        """F, `(n,)`, and the gradient of its weighted sum in W, b and c, in centred form."""
+        weights, visible, hidden, variance = self._plain()
+        flat = y.flatten(1)
+        seen = flat if variance is None else flat / variance
+        drive = linear(seen, weights, hidden)
+        free = softplus(drive).sum(1)
+        if variance is None:
+            value = -(flat @ visible) - free
+        else:
+            value = ((flat - visible).square() / variance).sum(1) / 2 - free
+
+        def weighted(each: Tensor) -> dict[str, Tensor]:
+            down = each @ (seen if variance is None else (flat - visible) / variance)
+            on = torch.sigmoid(drive).mul_(each.unsqueeze(1))
+            total, offset = on.sum(0), self.visible_offset.flatten()
+            slope = torch.outer(total, offset if variance is None else offset / variance)
+            slope.addmm_(on.T, seen, alpha=-1).addr_(self.hidden_offset, down)
+            return {
+                "weights": slope.reshape(self.weights.shape),
+                "visible_bias": -down.reshape(self.event),
+                "hidden_bias": -total,
+            }
+
+        return value, weighted
+
     def encode(self, y: Tensor, *, x: Tensor | None = None) -> Tensor:
         """The probability that each hidden unit is on, `(*batch, m)`."""
         weights, _, hidden, variance = self._plain()
@@ -186,14 +215,16 @@ class RestrictedBoltzmann(Energy):
         """
         if not self.centred:
             return
-        some = y[:: max(1, len(y) // _SPEAKERS)]
-        shift = _RATE * (self.encode(some).mean(0) - self.hidden_offset)
-        self.visible_bias.add_(torch.tensordot(shift, self.weights, dims=1))
+        some = y[:: max(1, len(y) // _SPEAKERS)] - self.visible_offset
+        scaled = some if self.noise is None else some / self.noise.square()
+        drive = linear(scaled.flatten(1), self.weights.flatten(1), self.hidden_bias)
+        shift = _RATE * (drive.sigmoid_().mean(0) - self.hidden_offset)
+        self.visible_bias.add_((shift @ self.weights.flatten(1)).reshape(self.event))
         self.hidden_offset.add_(shift)
         move = _RATE * (y.mean(0) - self.visible_offset)
         self.visible_offset.add_(move)
-        scaled = move if self.noise is None else move / self.noise.square()
-        self.hidden_bias.add_(self.weights.flatten(1) @ scaled.flatten())
+        step = move if self.noise is None else move / self.noise.square()
+        self.hidden_bias.addmv_(self.weights.flatten(1), step.flatten())
 
     @torch.no_grad()
     def conditionals(self, beta: float = 1.0, base: Tensor | None = None) -> "Units":

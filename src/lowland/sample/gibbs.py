@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lowland._errors import CapabilityError
-from lowland.capabilities import Conditionals, SamplesConditionals, refuse
+from lowland.capabilities import Conditionals, refuse
 from lowland.sample._metropolis import choose, counted, judge
 from lowland.sample.target import Target
 
@@ -93,10 +93,10 @@ class Gibbs:
         return GibbsState(y, energy, drive, rejected, nonfinite)
 
     def _view(self, target: Target, beta: float) -> Conditionals:
-        energy = target.potential
-        if not isinstance(energy, SamplesConditionals):
+        found = target.conditionals(beta)
+        if found is None:
             raise refuse(
-                energy,
+                target.potential,
                 "Gibbs",
                 "an energy that SamplesConditionals, such as RestrictedBoltzmann, given as it is",
                 "For other discrete energies use GibbsWithGradients or SingleSite.",
@@ -106,4 +106,4 @@ class Gibbs:
                 "Gibbs draws y from its conditional, which knows no bounds. Leave 'bounds' out, or "
                 "use another sampler."
             )
-        return energy.conditionals(beta)
+        return found

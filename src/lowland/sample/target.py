@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lowland._errors import CapabilityError, ShapeError
 from lowland._random import normal_like
-from lowland.capabilities import Slopes
+from lowland.capabilities import Conditionals, SamplesConditionals, Slopes
 from lowland.energy import Energy
 from lowland.latent import NoLatent
 from lowland.sample._trace import Bound, Trace, Untraceable, fingerprint, traced
@@ -88,6 +88,7 @@ class Target:
         self._recorders: dict[object, _Recorder] = {}
         self._bound: dict[object, Bound] = {}
         self._last: _Recorder | None = None
+        self._conditionals: dict[float, Conditionals] = {}
         self._takes_x = isinstance(potential, Energy) or x is not None
 
     def energy(self, y: Tensor) -> Tensor:
@@ -138,8 +139,16 @@ class Target:
     def refresh(self) -> None:
         """Look at the energy's weights and options again, as `run` and `advance` do."""
         self._bound.clear()
+        self._conditionals.clear()
         if isinstance(self.potential, nn.Module):
             self._recorders.clear()
+
+    def conditionals(self, beta: float) -> Conditionals | None:
+        """What the energy tells of its hidden units, once a run; None if it tells nothing."""
+        found = self._conditionals.get(beta)
+        if found is None and isinstance(self.potential, SamplesConditionals):
+            found = self._conditionals[beta] = self.potential.conditionals(beta)
+        return found
 
     def explain(self) -> str:
         """Where slopes come from, and why not from a faster place."""

@@ -10,6 +10,7 @@ from lowland.capabilities import (
     DecodesByOperator,
     DecodesLinearly,
     GuessesCodes,
+    ParameterSlopes,
     SolvesParameters,
     SolvesSoftly,
     Sweeps,
@@ -24,6 +25,22 @@ from lowland.train.architectural.sweep import sweeper_of
 
 # How many other codes, or other hidden parts, are tried against the best.
 _OTHERS = 20
+
+
+def closed_parameter_slopes_agree(case: Case) -> None:
+    """A gradient in the parameters in closed form is the automatic one."""
+    law = closed_parameter_slopes_agree
+    if not isinstance(case.energy, ParameterSlopes):
+        return
+    weights = torch.randn(len(case.y), generator=case.generator, dtype=torch.float64)
+    found, weighted = case.energy.parameter_slopes(case.y, x=case.x)
+    value = case.energy(case.y, x=case.x)
+    same(found, value.detach(), case, law, "the energy")
+    parameters = dict(case.energy.named_parameters())
+    gradients = torch.autograd.grad(weights @ value, list(parameters.values()))
+    for (name, one), gradient in zip(parameters.items(), gradients, strict=True):
+        require(one.shape == gradient.shape, case, law, f"'{name}' has another shape")
+        same(weighted(weights)[name], gradient, case, law, f"the gradient of '{name}'")
 
 
 def linear_decoders_agree(case: Case) -> None:
@@ -170,6 +187,7 @@ def _regularizer(case: Case) -> Tensor | float:
 
 
 FAST_PATHS: tuple[Law, ...] = (
+    closed_parameter_slopes_agree,
     linear_decoders_agree,
     linear_operators_agree,
     sweeps_agree,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lowland._errors import CapabilityError, DivergedError
+from lowland._shapes import all_finite
 from lowland.capabilities import Constrained, offered, refuse
 from lowland.energy import Energy
 from lowland.infer import eliminate
@@ -32,6 +33,8 @@ class Outcome(NamedTuple):
             step did not come across it.
         negatives_x: the conditions of the negatives, `(m, ...)`, if not those of the data.
         acceptance: the share of proposals that the chains took, a scalar; None without chains.
+        gradients: the gradient of the loss in each of `named_parameters`, by name, where it is
+            known without `backward`; the loss then has no graph.
     """
 
     loss: Tensor
@@ -42,6 +45,7 @@ class Outcome(NamedTuple):
     negative_energy: Tensor | None = None
     negatives_x: Tensor | None = None
     acceptance: Tensor | None = None
+    gradients: dict[str, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -149,14 +153,21 @@ class Strategy(ABC):
         """
         if optimizer is None:
             raise CapabilityError(f"{type(self).__name__} takes its steps by an optimizer.")
-        step_down(energy, outcome.loss, optimizer)
+        step_down(energy, outcome.loss, optimizer, outcome.gradients)
         if isinstance(energy, Constrained):
             energy.project_parameters()
-        return outcome._replace(loss=outcome.loss.detach())
+        return outcome._replace(loss=outcome.loss.detach(), gradients=None)
 
 
-def step_down(energy: Energy, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+def step_down(
+    energy: Energy,
+    loss: Tensor,
+    optimizer: torch.optim.Optimizer,
+    gradients: dict[str, Tensor] | None = None,
+) -> None:
     """One step of the optimizer down the loss, which moves nothing that the loss does not feel.
+
+    Its gradients, by the name of the parameter, where they are known without `backward`.
 
     Raises:
         DivergedError: the loss or its gradient is not finite; no parameter has been changed.
@@ -164,9 +175,12 @@ def step_down(energy: Energy, loss: Tensor, optimizer: torch.optim.Optimizer) ->
     if not bool(torch.isfinite(loss)):
         raise DivergedError(f"the loss is {loss.item()}")
     optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
+    if gradients is None:
+        torch.autograd.backward(loss)
     for name, parameter in energy.named_parameters():
-        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
+        if gradients is not None and parameter.requires_grad:
+            parameter.grad = gradients[name]
+        if parameter.grad is not None and not all_finite(parameter.grad):
             raise DivergedError(f"the gradient of '{name}' is not finite")
     optimizer.step()
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import lowland as ll
 from lowland.sample import MALA, Langevin, Target
-from lowland.train.contrastive.chains import Clipped, kicked
+from lowland.train.contrastive.chains import Clipped, contrast, kicked
 
 CD, PCD = ll.ContrastiveDivergence, ll.PersistentContrastiveDivergence
 Y = torch.randn(200, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -96,6 +96,34 @@ def test_the_step_is_down_on_the_data_and_up_where_the_chains_end(alpha: float) 
     torch.testing.assert_close(energy.m.detach(), 0.5 - m.grad)
     assert fit.state is not None
     assert fit.state["gap"].item() == pytest.approx((data.mean() - pushed.mean()).item())
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.25])
+@pytest.mark.parametrize("noise", [None, 0.5])
+def test_a_gradient_in_closed_form_is_the_automatic_one(alpha: float, noise: float | None) -> None:
+    y = Y[:, :2] if noise else (Y > 0).double()
+    energy = ll.energies.RestrictedBoltzmann.from_data(y, 3, noise=noise, generator=seeded())
+    a, b = y[:120], y[120:]
+    found = contrast(energy, a, None, b, None, alpha=alpha)
+    data, pushed = energy(a), energy(b)
+    loss = data.mean() - pushed.mean() + alpha * (data.square().mean() + pushed.square().mean())
+    loss.backward()
+    assert found.gradients is not None
+    assert not found.loss.requires_grad
+    torch.testing.assert_close(found.loss, loss.detach())
+    torch.testing.assert_close(found.gap, (data.mean() - pushed.mean()).detach())
+    for name, parameter in energy.named_parameters():
+        torch.testing.assert_close(found.gradients[name], parameter.grad)
+
+
+def test_a_frozen_parameter_stays_though_its_gradient_is_known() -> None:
+    y = (Y > 0).double()
+    energy = ll.energies.RestrictedBoltzmann.from_data(y, 3, centred=False, generator=seeded())
+    energy.visible_bias.requires_grad_(False)
+    before = {name: value.clone() for name, value in energy.state_dict().items()}
+    one_step(energy, y, CD(k=1, kick=0.5))
+    moved = {n for n, value in energy.state_dict().items() if not torch.equal(value, before[n])}
+    assert moved == {"weights", "hidden_bias"}
 
 
 def test_chains_start_at_the_data_not_at_noise() -> None:

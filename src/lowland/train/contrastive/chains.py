@@ -11,6 +11,7 @@ from torch import Tensor
 from lowland._errors import DivergedError, DomainError
 from lowland._modes import evaluating
 from lowland._random import integers, normal_like, uniform
+from lowland.capabilities import ParameterSlopes
 from lowland.domain import Binary, Categorical, Domain, Real
 from lowland.energy import Energy
 from lowland.infer import FreeEnergy, eliminate
@@ -179,12 +180,15 @@ class Contrast(NamedTuple):
         gap: the difference alone, without a graph.
         data_energy: the mean energy of the data, without a graph.
         negative_energy: that of the negatives.
+        gradients: those of the loss in the parameters, where the energy offers them; the loss then
+            has no graph.
     """
 
     loss: Tensor
     gap: Tensor
     data_energy: Tensor
     negative_energy: Tensor
+    gradients: dict[str, Tensor] | None = None
 
 
 def contrast(
@@ -204,13 +208,22 @@ def contrast(
     """
     both = torch.cat([y, negatives])
     both_x = None if x is None or negatives_x is None else torch.cat([x, negatives_x])
-    value = eliminate(energy, both, both_x, beta=beta)
+    weighted = None
+    if isinstance(energy, ParameterSlopes) and isinstance(energy.latent, NoLatent):
+        value, weighted = energy.parameter_slopes(both, x=both_x)
+    else:
+        value = eliminate(energy, both, both_x, beta=beta)
     data, pushed = value[: len(y)], value[len(y) :]
     gap = data.mean() - pushed.mean()
     loss = gap
     if alpha:
         loss = gap + alpha * (data.square().mean() + pushed.square().mean())
-    return Contrast(loss, gap.detach(), data.detach().mean(), pushed.detach().mean())
+    gradients = None
+    if weighted is not None:
+        down, up = 1 + 2 * alpha * data, -1 + 2 * alpha * pushed
+        gradients = weighted(torch.cat([down / len(data), up / len(pushed)]))
+    mean_energies = data.detach().mean(), pushed.detach().mean()
+    return Contrast(loss, gap.detach(), *mean_energies, gradients)
 
 
 def watch(

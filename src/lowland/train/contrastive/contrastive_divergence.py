@@ -77,6 +77,7 @@ class ChainStrategy(Strategy):
             negative_energy=found.negative_energy,
             negatives_x=pushed_x,
             acceptance=acceptance,
+            gradients=found.gradients,
         )
         return watched, self.descend(energy, outcome, optimizer)
 
@@ -237,17 +238,18 @@ class PersistentContrastiveDivergence(ChainStrategy):
 
     def begin(self, energy: Energy, look: Look, generator: torch.Generator) -> Memory:
         """Start all chains."""
-        y, x = look(max(_SEEN, self.buffer))
+        real = isinstance(energy.domain, Real)
+        y, x = look(max(_SEEN, self.buffer) if real else self.buffer)
         state: Memory = {
             **measured(energy, y),
             "age": torch.zeros(self.buffer, dtype=torch.int64, device=y.device),
         }
-        if isinstance(energy.domain, Real):
+        if real:
             state |= {"mean": y.mean(0), "spread": y.std(0, correction=0)}
         rows = torch.arange(self.buffer, device=y.device) % len(y)
         if x is not None:
-            state["buffer_x"] = x[rows].clone()
-        state["buffer"] = self._fresh(energy, state, y, y[rows].clone(), generator)
+            state["buffer_x"] = x[rows]
+        state["buffer"] = self._fresh(energy, state, y, y[rows], generator)
         return state
 
     def step(
@@ -268,11 +270,12 @@ class PersistentContrastiveDivergence(ChainStrategy):
         """
         buffer = state["buffer"]
         slots = permutation(len(buffer), generator, like=y)[: len(y)]
-        start = buffer[slots]
+        start = buffer.index_select(0, slots)
         anew = uniform((len(slots),), generator, like=floats(y)) < self.reinit
-        data = y[integers(len(y), (len(slots),), generator, like=y)]
-        fresh = self._fresh(energy, state, y, data, generator)
-        start = torch.where(anew.reshape(-1, *[1] * (y.dim() - 1)), fresh, start)
+        begun = anew.nonzero().flatten()
+        if len(begun):
+            data = y[integers(len(y), (len(begun),), generator, like=y)]
+            start[begun] = self._fresh(energy, state, y, data, generator)
         given = state["buffer_x"][slots] if x is not None else None
         moved = move(
             energy,
