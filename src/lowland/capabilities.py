@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from lowland._embedding import Embeds as Embeds
 from lowland._errors import CapabilityError
 from lowland._gibbs import Conditionals as Conditionals
 from lowland._gibbs import NormalizesGibbs as NormalizesGibbs
@@ -168,6 +169,43 @@ class CompletesCodes(Protocol):
             observed: bool, like y; True where y is given.
             z: codes, `(*batch,)`.
             x: `(*batch, ...)`, or None.
+        """
+        ...
+
+
+class Filled(NamedTuple):
+    """Answers to what is hidden.
+
+    Attributes:
+        y: `(m, s, *event)`, with the observed part as it was given.
+        energy: of each answer, `(m, s)`; inf where an item has fewer than s answers.
+    """
+
+    y: Tensor
+    energy: Tensor
+
+
+@runtime_checkable
+class Fills(Protocol):
+    """Offers its own answers for the hidden part of y, so that nothing is searched for."""
+
+    def fill(
+        self,
+        y: Tensor,
+        observed: Tensor,
+        *,
+        n: int = 1,
+        x: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Filled:
+        """The energy's best answers, at most about n, in any order.
+
+        Args:
+            y: `(m, *event)`; hidden elements are not looked at, and are finite.
+            observed: bool, like y; True where y is given.
+            n: how many answers are wanted.
+            x: `(m, ...)`, or None.
+            generator: the source of randomness, if any is needed.
         """
         ...
 
@@ -357,8 +395,10 @@ CAPABILITIES: tuple[type, ...] = (
     Decodes,
     DecodesByOperator,
     DecodesLinearly,
+    Embeds,
     Encodes,
     EncodesNoisily,
+    Fills,
     GroupsElements,
     GuessesCodes,
     MeasuresContraction,

@@ -53,8 +53,18 @@ CASES: dict[str, Callable[[], Energy]] = {
         points(30, 2, 2), k=3, generator=seeded()
     ),
     "GLO": lambda: ll.energies.GLO.from_data(points(12, 4), m=2, hidden=(6,), generator=seeded()),
+    "Inpainter": lambda: ll.energies.Inpainter((1, 5, 6), channels=(3, 4), generator=seeded()),
+    "JointEmbedding": lambda: ll.energies.JointEmbedding.from_data(
+        points(8, 1, 4, 5), channels=(8, 16), d=3, predictor=4, generator=seeded()
+    ),
     "KMeans": lambda: ll.energies.KMeans(points(9, 2, 3)),
     "LeastSquares": lambda: ll.energies.LeastSquares(points(4, 3), points(4), event=(4,)),
+    "MaskedAutoencoder": lambda: ll.energies.MaskedAutoencoder.from_data(
+        points(8, 2, 3), hidden=(7,), likelihood=True, generator=seeded()
+    ),
+    "MaskedImage": lambda: ll.energies.MaskedImage(
+        (2, 4, 6), patch=2, width=16, depth=2, heads=2, decoder=8, generator=seeded()
+    ),
     "Network": lambda: ll.energies.Network.from_data(
         points(8, 5), hidden=(6, 6), generator=seeded()
     ),
@@ -79,7 +89,14 @@ CASES: dict[str, Callable[[], Energy]] = {
     ),
 }
 ALGEBRA = {"FreeEnergy", "Mixture", "Scaled", "Sum", "Tempered"}
-CONDITIONS = {"LeastSquares": (6, 3)}
+CONDITIONS: dict[str, Callable[[], torch.Tensor]] = {
+    "Inpainter": lambda: points(6, 1, 5, 6) > 0,
+    "JointEmbedding": lambda: points(6, 1, 4, 5),
+    "LeastSquares": lambda: points(6, 3),
+    "MaskedAutoencoder": lambda: points(6, 2, 3) > 0,
+    "MaskedImage": lambda: points(6, 2, 4, 6) > -1.5,
+}
+NEED_NO_CONDITION = set(CONDITIONS) - {"LeastSquares"}
 
 
 def test_every_public_energy_has_a_case() -> None:
@@ -88,8 +105,12 @@ def test_every_public_energy_has_a_case() -> None:
 
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_obeys_every_law(name: str) -> None:
-    x = points(*CONDITIONS[name]) if name in CONDITIONS else None
-    check_energy(CASES[name](), x=x)
+    check_energy(CASES[name](), x=CONDITIONS[name]() if name in CONDITIONS else None)
+
+
+@pytest.mark.parametrize("name", sorted(NEED_NO_CONDITION))
+def test_obeys_every_law_without_a_condition(name: str) -> None:
+    check_energy(CASES[name]())
 
 
 class Broken(ll.energies.KMeans):

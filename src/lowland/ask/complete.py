@@ -15,7 +15,7 @@ from lowland._shapes import CHUNK_BYTES, batch_shape, chunks, require_finite
 from lowland.ask._border import asked, repeat
 from lowland.ask._discrete import fillings, local_minima
 from lowland.ask._linear import complete_linear, is_linear
-from lowland.capabilities import CompletesCodes, Decodes, Reconstructs
+from lowland.capabilities import CompletesCodes, Decodes, Fills, Reconstructs
 from lowland.domain import Real
 from lowland.energy import Energy
 from lowland.infer import Descent, eliminate, find_codes, minimize
@@ -61,9 +61,10 @@ def complete(
 
     $$\hat y_2 \in \arg\operatorname{loc\,min}_{y_2} F_\infty(x, (y_1, y_2))$$
 
-    Where z is finite and the energy decodes, every code proposes its answer, so that no minimum is
-    missed; where the decoder is a matrix there is one answer, and it is solved for; otherwise a
-    descent starts from many points. On a discrete domain a minimum is an answer that no change of
+    An energy that predicts what is hidden answers by itself. Where z is finite and the energy
+    decodes, every code proposes its answer, so that no minimum is missed; where the decoder is a
+    matrix there is one answer, and it is solved for; otherwise a descent starts from many points.
+    On a discrete domain a minimum is an answer that no change of
     one element improves: all fillings are compared if they are few, else chains that are clamped to
     what is given lead to places from which the descent begins. Answers that end closer together
     than `distinct` count as one.
@@ -168,10 +169,10 @@ class _Search:
                 f"'starts' has no meaning for {type(energy).__name__}: each of its "
                 f"{self.codes.k} codes proposes an answer. Leave it out."
             )
-        if is_linear(energy) and starts is not None:
+        if (is_linear(energy) or isinstance(energy, Fills)) and starts is not None:
             raise DomainError(
-                f"'starts' has no meaning for {type(energy).__name__}: with a linear decoder there "
-                f"is one answer, and it is solved for. Leave it out."
+                f"'starts' has no meaning for {type(energy).__name__}, whose answers are solved "
+                f"for or predicted: nothing is searched. Leave it out."
             )
         self.points: Tensor | None = None
         if isinstance(starts, Tensor):
@@ -190,6 +191,11 @@ class _Search:
 
     def answers(self, y: Tensor, mask: Tensor, x: Tensor | None) -> Completion:
         """The n best distinct answers for items `(m, *event)`."""
+        if isinstance(self.energy, Fills):
+            found = self.energy.fill(y, mask, n=self.n, x=x, generator=self.generator)
+            there = torch.where(found.energy == math.inf, 0.0, found.energy)
+            require_finite(there, "The energy of an answer")
+            return self._distinct(found.y, found.energy, ~mask)
         if is_linear(self.energy):
             ends, z = complete_linear(self.energy, y, mask)
             value = self.energy(ends, x=x, z=z)

@@ -9,8 +9,12 @@ from lowland.energies.convolutional_sparse_coding import ConvolutionalSparseCodi
 from lowland.energies.ellipse import Ellipse
 from lowland.energies.gaussian_mixture import GaussianMixture
 from lowland.energies.glo import GLO
+from lowland.energies.inpainter import Inpainter
+from lowland.energies.joint_embedding import JointEmbedding
 from lowland.energies.kmeans import KMeans
 from lowland.energies.least_squares import LeastSquares
+from lowland.energies.masked_autoencoder import MaskedAutoencoder
+from lowland.energies.masked_image import MaskedImage
 from lowland.energies.network import Network
 from lowland.energies.pca import PCA, ProbabilisticPCA
 from lowland.energies.restricted_boltzmann import RestrictedBoltzmann
@@ -31,8 +35,12 @@ __all__ = [
     "Ellipse",
     "Gaussian",
     "GaussianMixture",
+    "Inpainter",
+    "JointEmbedding",
     "KMeans",
     "LeastSquares",
+    "MaskedAutoencoder",
+    "MaskedImage",
     "Network",
     "ProbabilisticPCA",
     "RestrictedBoltzmann",

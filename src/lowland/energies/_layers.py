@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lowland._errors import DomainError
+from lowland._errors import CapabilityError, DomainError
 
 _SMOOTH: dict[str, type[nn.Module]] = {
     "silu": nn.SiLU,
@@ -67,3 +67,24 @@ def apply_network(net: nn.Module, y: Tensor, event: tuple[int, ...]) -> Tensor:
         return out
     out = net(y.reshape(-1, *event))
     return out.reshape(*batch, *out.shape[1:])
+
+
+def entering_last_linear(net: nn.Module, inputs: Tensor, owner: str) -> Tensor:
+    """What enters the last linear layer of `net` for these inputs.
+
+    Raises:
+        CapabilityError: the network has no linear layer.
+    """
+    linear = [module for module in net.modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise CapabilityError(
+            f"Features of a {owner} are what enters its last torch.nn.Linear, and this one has "
+            f"none. Add a linear head, or write encode(y) in a subclass."
+        )
+    entered: list[Tensor] = []
+    hook = linear[-1].register_forward_pre_hook(lambda _, given: entered.append(given[0]))
+    try:
+        net(inputs)
+    finally:
+        hook.remove()
+    return entered[-1]

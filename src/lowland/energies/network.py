@@ -7,8 +7,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from lowland._errors import CapabilityError, ShapeError
-from lowland.energies._layers import apply_network, perceptron, smooth
+from lowland._errors import ShapeError
+from lowland.energies._layers import apply_network, entering_last_linear, perceptron, smooth
 from lowland.energy import Energy
 
 
@@ -79,17 +79,6 @@ class Network(Energy):
         Raises:
             CapabilityError: the network has no linear layer.
         """
-        linear = [module for module in self.net.modules() if isinstance(module, nn.Linear)]
-        if not linear:
-            raise CapabilityError(
-                "Features of a Network are what enters its last torch.nn.Linear, and this one has "
-                "none. Add a linear head, or write encode(y) in a subclass."
-            )
-        entered: list[Tensor] = []
-        hook = linear[-1].register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
-        try:
-            apply_network(self.net, y, self.event)
-        finally:
-            hook.remove()
         batch = y.shape[: y.dim() - len(self.event)]
-        return entered[-1].reshape(*batch, -1)
+        features = entering_last_linear(self.net, y.reshape(-1, *self.event), "Network")
+        return features.reshape(*batch, -1)

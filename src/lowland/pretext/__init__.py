@@ -2,7 +2,8 @@
 
 `Given` keeps one mask for every datum; `region` names the usual ones (a half, some columns).
 `Future`, `Masked` and `Occluded` are tasks: masks drawn from a generator, which serve training,
-evaluation and questions alike. `corrupt` holds the damage that denoising undoes.
+evaluation and questions alike. `corrupt` holds the damage that denoising undoes, `views` the
+changes that leave a thing what it is, whose results a joint embedding compares.
 """
 
 from lowland.pretext.corrupt import (
@@ -18,19 +19,24 @@ from lowland.pretext.masked import Masked
 from lowland.pretext.occluded import Occluded
 from lowland.pretext.regions import region
 from lowland.pretext.task import Task, View
+from lowland.pretext.views import Blanked, Moved, Together, usual_views
 
 __all__ = [
+    "Blanked",
     "Corruption",
     "Future",
     "GaussianNoise",
     "Given",
     "Masked",
     "MaskingNoise",
+    "Moved",
     "Occluded",
     "Pair",
     "SaltAndPepper",
     "Task",
+    "Together",
     "View",
     "check_levels",
     "region",
+    "usual_views",
 ]

@@ -11,7 +11,9 @@ from lowland.ask import complete, encode, project, sample, score
 from lowland.capabilities import (
     Decodes,
     DecodesLinearly,
+    Embeds,
     Encodes,
+    Fills,
     Reconstructs,
     SamplesGibbs,
     Slopes,
@@ -213,6 +215,37 @@ def reconstructs_each_item(case: Case) -> None:
     require(rebuilt.shape == case.y.shape, case, law, f"got {tuple(rebuilt.shape)}")
 
 
+def fills_with_the_best(case: Case) -> None:
+    """Filling keeps what is observed, and no other filling near an answer has a lower energy."""
+    law = fills_with_the_best
+    energy, y = case.energy, case.y
+    if not isinstance(energy, Fills) or not isinstance(energy.domain, Real):
+        return
+    observed = torch.rand(y.shape, generator=case.generator, dtype=torch.float64) < 0.5
+    visible = observed if case.x is None or case.x.dtype != torch.bool else observed & case.x
+    found = energy.fill(y, observed, x=case.x, generator=case.generator)
+    blank = energy.fill(torch.where(observed, y, torch.zeros_like(y)), observed, x=case.x)
+    require(torch.equal(found.y, blank.y), case, law, "what is hidden was looked at")
+    for i in range(found.y.shape[1]):
+        answer = found.y[:, i]
+        require(torch.equal(answer[observed], y[observed]), case, law, "what was given changed")
+        value = energy(answer, x=visible)
+        same(found.energy[:, i], value, case, law, "the energy of an answer")
+        noise = torch.randn(y.shape, generator=case.generator, dtype=torch.float64)
+        for size in (1e-3, 1e-1):
+            near = torch.where(observed, answer, answer + size * noise)
+            require(bool((energy(near, x=visible) >= value - 1e-9).all()), case, law, "it is lower")
+
+
+def embeddings_are_compared(case: Case) -> None:
+    """E(x, y) compares the embeddings of x and y."""
+    law = embeddings_are_compared
+    if not isinstance(case.energy, Embeds) or case.x is None:
+        return
+    compared = case.energy.compare(case.energy.embed(case.x), case.energy.embed(case.y))
+    same(compared, case.energy(case.y, x=case.x), case, law, "the energy")
+
+
 def statistics_are_sums(case: Case) -> None:
     """The statistics add over items, and solving for the parameters does not raise the energy."""
     law = statistics_are_sums
@@ -312,6 +345,8 @@ LAWS: tuple[Law, ...] = (
     decodes_the_best_point,
     encodes_each_item,
     reconstructs_each_item,
+    fills_with_the_best,
+    embeddings_are_compared,
     statistics_are_sums,
     exact_draws_are_at_equilibrium,
     survives_the_disk,

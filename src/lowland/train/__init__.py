@@ -17,6 +17,7 @@ from lowland.train.architectural.mini_batch import MiniBatch
 from lowland.train.architectural.regularized import Regularized, Variational
 from lowland.train.architectural.score_matching import ScoreMatching, SlicedScoreMatching
 from lowland.train.architectural.straight_through import StraightThrough
+from lowland.train.architectural.variance import SIGReg, VarianceCovariance
 from lowland.train.contrastive.contrastive_divergence import (
     ContrastiveDivergence,
     PersistentContrastiveDivergence,
@@ -24,6 +25,7 @@ from lowland.train.contrastive.contrastive_divergence import (
 from lowland.train.contrastive.denoising import Denoising, DenoisingScoreMatching
 from lowland.train.contrastive.energy_discrepancy import EnergyDiscrepancy
 from lowland.train.contrastive.equilibrium_matching import EquilibriumMatching
+from lowland.train.contrastive.info_nce import InfoNCE
 from lowland.train.contrastive.integral import Chains, MonteCarlo, Quadrature
 from lowland.train.contrastive.likelihood import MaximumLikelihood
 from lowland.train.contrastive.margin import Margin
@@ -50,6 +52,7 @@ __all__ = [
     "GradientDescent",
     "GradientStrategy",
     "History",
+    "InfoNCE",
     "LearnedCodes",
     "Margin",
     "Masking",
@@ -66,10 +69,12 @@ __all__ = [
     "Record",
     "Regularized",
     "Rollback",
+    "SIGReg",
     "ScoreMatching",
     "SlicedScoreMatching",
     "StraightThrough",
     "Strategy",
+    "VarianceCovariance",
     "Variational",
     "fit",
 ]

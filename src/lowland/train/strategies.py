@@ -20,6 +20,7 @@ from lowland.train.architectural.mini_batch import MiniBatch
 from lowland.train.architectural.regularized import Regularized, Variational
 from lowland.train.architectural.score_matching import ScoreMatching, SlicedScoreMatching
 from lowland.train.architectural.straight_through import StraightThrough
+from lowland.train.architectural.variance import SIGReg, VarianceCovariance
 from lowland.train.contrastive.contrastive_divergence import (
     ContrastiveDivergence,
     PersistentContrastiveDivergence,
@@ -27,6 +28,7 @@ from lowland.train.contrastive.contrastive_divergence import (
 from lowland.train.contrastive.denoising import Denoising, DenoisingScoreMatching
 from lowland.train.contrastive.energy_discrepancy import EnergyDiscrepancy
 from lowland.train.contrastive.equilibrium_matching import EquilibriumMatching
+from lowland.train.contrastive.info_nce import InfoNCE
 from lowland.train.contrastive.likelihood import MaximumLikelihood
 from lowland.train.contrastive.margin import Margin
 from lowland.train.contrastive.masking import Masking
@@ -67,20 +69,21 @@ SEVEN: tuple[Row, ...] = (
         (
             ContrastiveDivergence,
             EnergyDiscrepancy,
+            InfoNCE,
             Margin,
             MinimumProbabilityFlow,
             NoiseContrastive,
             PersistentContrastiveDivergence,
             RatioMatching,
         ),
-        ("Network", "ConvNetwork"),
+        ("Network", "ConvNetwork", "JointEmbedding"),
         "https://www.cs.toronto.edu/~hinton/absps/tr00-004.pdf",
     ),
     Row(
         "C3",
         "train a function that maps points off the data manifold to points on it",
         (Denoising, DenoisingScoreMatching, EquilibriumMatching, Masking),
-        ("Autoencoder", "Network"),
+        ("Autoencoder", "Network", "MaskedAutoencoder", "MaskedImage", "Inpainter"),
         "https://dl.acm.org/doi/10.1145/1390156.1390294",
     ),
     Row(
@@ -101,7 +104,9 @@ SEVEN: tuple[Row, ...] = (
             MiniBatch,
             PredictiveSparseDecomposition,
             Regularized,
+            SIGReg,
             StraightThrough,
+            VarianceCovariance,
             Variational,
         ),
         ("SparseCoding", "ConvolutionalSparseCoding", "Amortized", "GLO", "VAE", "VectorQuantized"),
