@@ -8,7 +8,7 @@ from torch import Tensor
 # Embeddings whose spread is below this share of their length are the same for all data.
 _SAME = 0.03
 # Fewer directions than this carry all that differs between the data.
-_FEW = 2.0
+_FEW = 1.5
 
 
 @runtime_checkable

@@ -43,3 +43,12 @@ class GroupsElements(Protocol):
         Elements that may not be hidden have a negative number.
         """
         ...
+
+
+@runtime_checkable
+class SuggestsMasks(Protocol):
+    """Offers what to hide of a datum where nobody says what."""
+
+    def usual_mask(self) -> tuple[float, tuple[int, ...]]:
+        """The share of the blocks of a datum to hide, and a block's size along the last axes."""
+        ...

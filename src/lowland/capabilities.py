@@ -23,6 +23,7 @@ from lowland._gibbs import SamplesGibbs as SamplesGibbs
 from lowland._masks import GroupsElements as GroupsElements
 from lowland._masks import ReadsCorrupted as ReadsCorrupted
 from lowland._masks import ReadsMasks as ReadsMasks
+from lowland._masks import SuggestsMasks as SuggestsMasks
 
 
 @runtime_checkable
@@ -407,6 +408,7 @@ CAPABILITIES: tuple[type, ...] = (
     ReadsMasks,
     Reconstructs,
     Slopes,
+    SuggestsMasks,
     SamplesGibbs,
     SamplesConditionals,
     NormalizesGibbs,

@@ -20,6 +20,8 @@ Y = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
         (ll.energies.GLO.from_data(Y, m=2, hidden=(4,)), ll.LearnedCodes),
         (ll.energies.VAE.from_data(Y, m=2, hidden=(4,)), ll.Variational),
         (ll.energies.VectorQuantized.from_data(Y, k=4, hidden=(4,)), ll.StraightThrough),
+        (ll.energies.MaskedAutoencoder.from_data(Y, hidden=(4,)), ll.Masking),
+        (ll.energies.JointEmbedding.from_data(Y, hidden=(4,), d=2), ll.VarianceCovariance),
         (ll.energies.ContractiveAutoencoder.from_data(Y, code=3), ll.Contraction),
     ],
 )

@@ -31,7 +31,7 @@ def test_smooth_images_are_filled_better_than_by_their_mean() -> None:
     x = task.observed((100, 1, 12, 12), g)
     found = ll.complete(energy, y[500:], observed=x, n=1).y[:, 0]
     error = (found - y[500:])[~x].square().mean()
-    assert float(error) < 0.05 * float(y.var())
+    assert float(error) < 0.1 * float(y.var())
 
 
 @pytest.mark.parametrize(

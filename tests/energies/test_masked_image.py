@@ -119,3 +119,11 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(error, match=says):
         ll.energies.MaskedImage(event, **options)
+
+
+@pytest.mark.parametrize(
+    ("size", "patch"), [((28, 28), 4), ((8, 8), 2), ((224, 224), 16), ((5, 7), 1)]
+)
+def test_the_usual_patch_is_about_a_seventh(size: tuple[int, int], patch: int) -> None:
+    y = torch.zeros(1, 1, *size)
+    assert ll.energies.MaskedImage.from_data(y, width=16, depth=1).patch == patch

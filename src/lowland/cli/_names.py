@@ -16,9 +16,11 @@ from torch import Tensor
 from lowland import Energy, energies, train
 from lowland._errors import DomainError, LowlandError
 from lowland.capabilities import (
+    Embeds,
     EncodesNoisily,
     MeasuresContraction,
     Quantizes,
+    ReadsMasks,
     Reconstructs,
     SolvesParameters,
     SolvesSoftly,
@@ -163,6 +165,10 @@ def default_strategy(energy: Energy) -> type[Strategy]:
         return train.StraightThrough
     if isinstance(energy, MeasuresContraction):
         return train.Contraction
+    if isinstance(energy, ReadsMasks):
+        return train.Masking
+    if isinstance(energy, Embeds):
+        return train.VarianceCovariance
     if isinstance(energy, Reconstructs):
         return train.Denoising
     if isinstance(energy.latent, NoLatent):

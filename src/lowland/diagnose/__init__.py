@@ -6,6 +6,17 @@ none if nothing was seen to be.
 
 from lowland.diagnose.chains import Chains, chains
 from lowland.diagnose.contrast import Contrast, Well, contrast
+from lowland.diagnose.embedding import Embedding, embedding
 from lowland.diagnose.training import Training, training
 
-__all__ = ["Chains", "Contrast", "Training", "Well", "chains", "contrast", "training"]
+__all__ = [
+    "Chains",
+    "Contrast",
+    "Embedding",
+    "Training",
+    "Well",
+    "chains",
+    "contrast",
+    "embedding",
+    "training",
+]

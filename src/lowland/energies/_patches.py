@@ -8,13 +8,16 @@ from torch.nn import functional
 
 from lowland._errors import DomainError, ShapeError
 from lowland._random import normal
-from lowland.energies._layers import draw_weights
 
 
 def linear(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:
-    """A linear layer with weights from the generator."""
-    layer = draw_weights(nn.Linear(inputs, outputs, device="meta"), inputs, generator)
-    return layer  # type: ignore[return-value]  # the same layer, on the CPU
+    """A linear layer, its weights uniform within √(6 / (inputs + outputs)), its biases zero."""
+    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+    drawn = torch.rand(layer.weight.shape, generator=generator)
+    with torch.no_grad():
+        layer.weight.copy_((2 * drawn - 1) * (6 / (inputs + outputs)) ** 0.5)
+        layer.bias.zero_()
+    return layer
 
 
 class Attention(nn.Module):

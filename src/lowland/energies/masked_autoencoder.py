@@ -125,6 +125,10 @@ class MaskedAutoencoder(Energy):
         """All elements of items `(n, *event)` may be hidden."""
         return torch.ones_like(y, dtype=torch.bool)
 
+    def usual_mask(self) -> tuple[float, tuple[int, ...]]:
+        """Half of the blocks, or of the elements."""
+        return 0.5, self.block
+
     def fill(
         self,
         y: Tensor,

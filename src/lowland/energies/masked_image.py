@@ -1,5 +1,6 @@
 """A masked autoencoder over the patches of images."""
 
+import math
 from collections.abc import Sequence
 from typing import Self
 
@@ -87,7 +88,7 @@ class MaskedImage(MaskedAutoencoder):
         y: Tensor,
         *,
         x: Tensor | None = None,
-        patch: int = 4,
+        patch: int | None = None,
         width: int = 64,
         depth: int = 4,
         heads: int = 4,
@@ -103,7 +104,7 @@ class MaskedImage(MaskedAutoencoder):
         Args:
             y: the images.
             x: not used; masks are drawn by the strategy.
-            patch: the side of a patch.
+            patch: the side of a patch; None takes one of which about seven span the image.
             width: of the encoder's tokens.
             depth: how many layers the encoder has.
             heads: of each attention.
@@ -116,7 +117,7 @@ class MaskedImage(MaskedAutoencoder):
         """
         energy = cls(
             tuple(y.shape[1:]),
-            patch,
+            _about_a_seventh(y.shape[2:]) if patch is None else patch,
             width,
             depth,
             heads,
@@ -128,6 +129,10 @@ class MaskedImage(MaskedAutoencoder):
             generator,
         )
         return energy.to(dtype=y.dtype, device=y.device)
+
+    def usual_mask(self) -> tuple[float, tuple[int, ...]]:
+        """Three quarters of the patches."""
+        return 0.75, self.block
 
     def encode_patches(self, y: Tensor, *, x: Tensor | None = None) -> Tensor:
         """Features of each patch, row by row, `(*batch, patches, width)`; NaN where x hides it."""
@@ -157,3 +162,10 @@ class MaskedImage(MaskedAutoencoder):
         # What stands beyond the visible patches of an item lands on hidden places, and is blanked.
         features = features.scatter(1, index, tokens[:, 1:])
         return features * visible.unsqueeze(2), visible
+
+
+def _about_a_seventh(size: Sequence[int]) -> int:
+    """The largest side of a patch that divides the image, from 2 to 16 and a seventh of it."""
+    most = min(16, max(2, min(size) // 7))
+    common = math.gcd(*size)
+    return max(side for side in range(1, most + 1) if common % side == 0)

@@ -209,3 +209,14 @@ def test_what_does_not_suit_is_refused() -> None:
         ll.Masking(corrupt=(0.7, 0.7))
     with pytest.raises(ll.DomainError, match="without blocks"):
         ll.Masking(Future(), groups=True)
+
+
+def test_what_the_energy_suggests_is_hidden() -> None:
+    energy = ll.energies.MaskedImage((1, 8, 8), patch=2, width=16, depth=1)
+    y = torch.zeros(3, 1, 8, 8)
+    usual = ll.Masking().view(energy, y, seeded()).observed
+    assert torch.equal(usual, Masked(0.75, block=(2, 2)).observed((3, 1, 8, 8), seeded()))
+    half = ll.Masking(0.5).view(energy, y, seeded()).observed
+    assert torch.equal(half, Masked(0.5, block=(2, 2)).observed((3, 1, 8, 8), seeded()))
+    plain = ll.Masking().view(Neighbours(), torch.zeros(3, 6), seeded()).observed
+    assert torch.equal(plain, Masked(0.3).observed((3, 6), seeded()))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lowland._errors import CapabilityError, DomainError
 from lowland._random import uniform
-from lowland.capabilities import GroupsElements, ReadsCorrupted, ReadsMasks
+from lowland.capabilities import GroupsElements, ReadsCorrupted, ReadsMasks, SuggestsMasks
 from lowland.domain import Categorical
 from lowland.energy import Energy
 from lowland.infer import check_beta, eliminate
@@ -17,6 +17,8 @@ from lowland.pretext import Given, Masked, Task, View
 from lowland.pretext.task import HIDDEN, check_share
 from lowland.train.strategy import GradientStrategy, Outcome
 
+# Hidden where neither the user nor the energy says how much.
+_SHARE = 0.3
 # What BERT shows of the tokens that it hides: a random one, and the token itself.
 _BERT = (0.1, 0.1)
 
@@ -33,7 +35,9 @@ class Masking(GradientStrategy):
 
     Args:
         task: the pretext task, such as `lowland.pretext.Future(past=3, ahead=1)`; a number hides
-            that share of the elements, chosen at random; `Given(mask)` hides the same ones always.
+            that share of the elements, or of the blocks that the energy suggests, such as the
+            patches of an image, chosen at random; `Given(mask)` hides the same ones always. None is
+            the share that the energy suggests, or 0.3.
         corrupt: of the hidden elements of a discrete y, the shares that show a random class and
             their own class instead of a blank, so that the energy learns to doubt what it sees;
             None is (0.1, 0.1), as BERT has it, for an energy that is `ReadsCorrupted`, and (0, 0)
@@ -57,7 +61,7 @@ class Masking(GradientStrategy):
         Masking(task=Future(past=2, ahead=1), corrupt=None, groups=False, beta=inf)
     """
 
-    task: Task | Given | float = 0.3
+    task: Task | Given | float | None = None
     corrupt: tuple[float, float] | None = None
     groups: bool = False
     beta: float = math.inf
@@ -66,7 +70,7 @@ class Masking(GradientStrategy):
     needs: ClassVar[tuple[type, ...]] = (ReadsMasks,)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.task, Task | Given):
+        if isinstance(self.task, float | int):
             check_share(self.task, "task", "Masking")
         if self.corrupt is not None and not (
             len(self.corrupt) == 2 and min(self.corrupt) >= 0 and sum(self.corrupt) <= 1
@@ -75,16 +79,15 @@ class Masking(GradientStrategy):
                 f"'corrupt' of Masking must hold two shares that are not negative and come to 1 "
                 f"at most. Got {self.corrupt!r}."
             )
-        if self.groups and not (isinstance(self._task, Masked) and not self._task.block):
+        blocks = isinstance(self.task, Task | Given) and not (
+            isinstance(self.task, Masked) and not self.task.block
+        )
+        if self.groups and blocks:
             raise DomainError(
                 f"'groups' hides whole groups by lowland.pretext.Masked(rate) without blocks. Got "
                 f"the task {self.task!r}."
             )
         check_beta(self.beta)
-
-    @property
-    def _task(self) -> Task | Given:
-        return self.task if isinstance(self.task, Task | Given) else Masked(self.task)
 
     def unsuited(self, energy: Energy) -> str | None:
         """Why not: it reads no masks, or not those that were asked for."""
@@ -125,8 +128,14 @@ class Masking(GradientStrategy):
         other = torch.where(u < replaced, drawn, y)
         return View(torch.where((u < replaced + kept) & ~observed, other, shown), y, observed)
 
+    def _task(self, energy: Energy) -> Task | Given:
+        if isinstance(self.task, Task | Given):
+            return self.task
+        share, block = energy.usual_mask() if isinstance(energy, SuggestsMasks) else (_SHARE, ())
+        return Masked(share if self.task is None else self.task, block)
+
     def _observed(self, energy: Energy, y: Tensor, generator: torch.Generator | None) -> Tensor:
-        task = self._task
+        task = self._task(energy)
         if isinstance(task, Given):
             return task.observed.to(y.device).expand(y.shape)
         if self.groups and isinstance(task, Masked) and isinstance(energy, GroupsElements):
