@@ -1,7 +1,8 @@
 """What an energy of the hidden given the visible may offer: x is then a mask of y."""
 
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 
@@ -51,4 +52,41 @@ class SuggestsMasks(Protocol):
 
     def usual_mask(self) -> tuple[float, tuple[int, ...]]:
         """The share of the blocks of a datum to hide, and a block's size along the last axes."""
+        ...
+
+
+class Filled(NamedTuple):
+    """Answers to what is hidden.
+
+    Attributes:
+        y: `(m, s, *event)`, with the observed part as it was given.
+        energy: of each answer, `(m, s)`; inf where an item has fewer than s answers.
+    """
+
+    y: Tensor
+    energy: Tensor
+
+
+@runtime_checkable
+class Fills(Protocol):
+    """Offers its own answers for the hidden part of y, so that nothing is searched for."""
+
+    def fill(
+        self,
+        y: Tensor,
+        observed: Tensor,
+        *,
+        n: int = 1,
+        x: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Filled:
+        """The energy's best answers, at most about n, in any order.
+
+        Args:
+            y: `(m, *event)`; hidden elements are not looked at, and are finite.
+            observed: bool, like y; True where y is given.
+            n: how many answers are wanted.
+            x: `(m, ...)`, or None.
+            generator: the source of randomness, if any is needed.
+        """
         ...

@@ -20,6 +20,8 @@ from lowland._gibbs import Recentres as Recentres
 from lowland._gibbs import RelaxesCategories as RelaxesCategories
 from lowland._gibbs import SamplesConditionals as SamplesConditionals
 from lowland._gibbs import SamplesGibbs as SamplesGibbs
+from lowland._masks import Filled as Filled
+from lowland._masks import Fills as Fills
 from lowland._masks import GroupsElements as GroupsElements
 from lowland._masks import ReadsCorrupted as ReadsCorrupted
 from lowland._masks import ReadsMasks as ReadsMasks
@@ -170,43 +172,6 @@ class CompletesCodes(Protocol):
             observed: bool, like y; True where y is given.
             z: codes, `(*batch,)`.
             x: `(*batch, ...)`, or None.
-        """
-        ...
-
-
-class Filled(NamedTuple):
-    """Answers to what is hidden.
-
-    Attributes:
-        y: `(m, s, *event)`, with the observed part as it was given.
-        energy: of each answer, `(m, s)`; inf where an item has fewer than s answers.
-    """
-
-    y: Tensor
-    energy: Tensor
-
-
-@runtime_checkable
-class Fills(Protocol):
-    """Offers its own answers for the hidden part of y, so that nothing is searched for."""
-
-    def fill(
-        self,
-        y: Tensor,
-        observed: Tensor,
-        *,
-        n: int = 1,
-        x: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Filled:
-        """The energy's best answers, at most about n, in any order.
-
-        Args:
-            y: `(m, *event)`; hidden elements are not looked at, and are finite.
-            observed: bool, like y; True where y is given.
-            n: how many answers are wanted.
-            x: `(m, ...)`, or None.
-            generator: the source of randomness, if any is needed.
         """
         ...
 
