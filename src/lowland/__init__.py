@@ -10,6 +10,7 @@ is a way to infer z, to shape the surface, or to put a question to it:
 - `lowland.diagnose`: can the surface, the chains, the run be trusted?
 - `lowland.save`, `lowland.load`: keep it.
 - `lowland.data`, `lowland.plot`, `lowland.testing`: real data in, pictures out, contracts.
+- `lowland.estimators`: scikit-learn's interfaces, and probes of what was learned without labels.
 """
 
 import sys
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from lowland._version import __version__
 
 if TYPE_CHECKING:
-    from lowland import data, diagnose, energies, plot, pretext, testing
+    from lowland import data, diagnose, energies, estimators, plot, pretext, testing
     from lowland._errors import (
         CapabilityError,
         CheckpointError,
@@ -177,7 +178,7 @@ _HOMES = {
         "fit",
     ),
 }
-_PARTS = ("data", "diagnose", "energies", "plot", "pretext", "testing")
+_PARTS = ("data", "diagnose", "energies", "estimators", "plot", "pretext", "testing")
 
 
 class _FrontDoor(ModuleType):
@@ -288,6 +289,7 @@ __all__ = [
     "diagnose",
     "encode",
     "energies",
+    "estimators",
     "fit",
     "free_energy",
     "infer",

@@ -24,7 +24,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("energies", "infer", "sample", "pretext", "data", "checkpoint"),
     ("train", "ask", "diagnose"),
     ("plot", "testing"),
-    ("estimators", "cli"),
+    ("estimators",),
+    ("cli",),
 )
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 

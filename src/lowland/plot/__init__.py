@@ -1,12 +1,13 @@
 """Pictures of energies, of their answers and of training, and the report that collects them.
 
 `surfaces` looks at energies in the plane from above, `profiles` along a line through any space,
-`grids` shows items and answers, `traces` what happened over time and how scores spread, `report`
-writes one self-contained page. Each
-function returns a matplotlib figure that belongs to no window: save it with `figure.savefig(...)`.
+`grids` shows items and answers, `traces` what happened over time and how scores spread, `curves`
+what labels buy; `report` writes one self-contained page. Each function returns a matplotlib figure
+that belongs to no window: save it with `figure.savefig(...)`.
 """
 
 from lowland.plot._canvas import new_figure
+from lowland.plot.curves import label_efficiency
 from lowland.plot.grids import completions, images, projections, prototypes, samples
 from lowland.plot.profiles import profile
 from lowland.plot.report import Report
@@ -18,6 +19,7 @@ __all__ = [
     "completions",
     "histogram",
     "images",
+    "label_efficiency",
     "new_figure",
     "profile",
     "projections",
