@@ -73,12 +73,14 @@ class Swept(NamedTuple):
         energy: the sum over the items of min over z of E(x, y, z), a float64 scalar.
         statistics: the sums of `SolvesParameters.statistics` for these codes.
         moved: how many items have another code than in the pass before; all n in the first.
+        uses: how many items use each code, `(k,)` float64, where the pass has counted them.
     """
 
     codes: Tensor | None
     energy: Tensor
     statistics: dict[str, Tensor]
     moved: int
+    uses: Tensor | None = None
 
 
 @runtime_checkable

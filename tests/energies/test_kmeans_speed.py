@@ -86,6 +86,41 @@ def test_threads_change_no_code() -> None:
     torch.testing.assert_close(one.energy, three.energy, rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("n", "d", "k", "offset"),
+    [(20_000, 8, 40, 0.0), (20_000, 8, 40, 5.0), (4_000, 100, 12, 0.0), (3_000, 2, 20, 0.0)],
+)
+def test_shards_give_the_wells_of_the_whole_to_the_bit(
+    monkeypatch: pytest.MonkeyPatch, n: int, d: int, k: int, offset: float
+) -> None:
+    monkeypatch.setattr("lowland.energies._lloyd._FRESH", 0)
+    y = torch.randn(n, d, generator=seeded()) + offset
+
+    def wells(shards: list[torch.Tensor]) -> torch.Tensor:
+        passes, prototypes = [Lloyd(shard, k) for shard in shards], y[:k].clone()
+        for _ in range(12):
+            swept = [one(prototypes).statistics for one in passes]
+            sums = sum(each["sums"] for each in swept)
+            counts = sum(each["counts"] for each in swept)
+            prototypes = (sums / counts.unsqueeze(1)).float()
+        return prototypes
+
+    # Lengths that are neither whole blocks nor whole vectors.
+    parts = y.split([n // 3 + 5, 301, n - n // 3 - 306])
+    assert torch.equal(wells([part.clone() for part in parts]), wells([y]))
+
+
+def test_wells_that_left_their_origin_are_still_told_by_their_scores() -> None:
+    y = torch.randn(3000, 3, generator=seeded()) + 1e4
+    sweep = Lloyd(y, 4)
+    sweep(torch.randn(4, 3, generator=seeded(1)))
+    swept = sweep(y[:4])
+    assert not sweep.by_distance
+    assert swept.codes is not None
+    want = (y.unsqueeze(1) - y[:4]).square().sum(2).argmin(1)
+    assert (swept.codes != want).sum() <= 2
+
+
 def test_wells_that_scores_cannot_tell_apart_are_told_by_distance() -> None:
     wells = torch.tensor([[-5000.0], [5000.0], [5000.5]])
     y = torch.cat([torch.full((50, 1), -5000.0), 5000 + torch.rand(50, 1, generator=seeded())])

@@ -6,10 +6,14 @@ import torch
 from torch import Tensor
 
 # The block of scores that stays in cache while it is reduced.
-_BLOCK_BYTES = 2 * 2**20
+_BLOCK_BYTES = 2**20
 _MOST_ROWS = 8192
 # Three lines of cache in float32.
 _SKEW = 48
+# Products of at least this many rows, in whole vectors, give a row the same bits wherever it stands
+# in them.
+_FEWEST_ROWS = 256
+_VECTOR = 16
 # A squared distance below this part of the squares it is made of has lost too many digits.
 _UNSURE = 0.02
 
@@ -88,7 +92,16 @@ def block_rows(k: int, d: int, element_size: int) -> int:
     a block's length apart, and a power of two would put them all into the same few lines of cache.
     """
     fitting = min(_BLOCK_BYTES // k, 2 * _BLOCK_BYTES // d) // element_size
-    return max(256, min(_MOST_ROWS, 1 << int(math.log2(max(1, fitting))))) - _SKEW
+    power = 1 << int(math.log2(max(1, fitting)))
+    return max(2 * _FEWEST_ROWS, min(_MOST_ROWS, power)) - _SKEW
+
+
+def padded_rows(n: int) -> int:
+    """How many rows to multiply where n are asked for, so that each gets the bits it always gets.
+
+    Short products, and the odd rows at the end of any, add up their terms in another order.
+    """
+    return max(_FEWEST_ROWS, -(-n // _VECTOR) * _VECTOR)
 
 
 def best_rows(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,8 +113,16 @@ def best_rows(scores: Tensor) -> tuple[Tensor, Tensor]:
     if scores.device.type != "cpu":
         best = scores.max(-2)
         return best.values.flatten(), best.indices.flatten()
+    return best_of_channels(as_channels(scores))
+
+
+def as_channels(scores: Tensor) -> Tensor:
+    """Scores `(*blocks, k, rows)` as images `(blocks, rows, k, 1)` with the channels last."""
     k, rows = scores.shape[-2:]
-    pooled, where = torch.nn.functional.max_pool2d_with_indices(
-        scores.view(-1, k, 1, rows).permute(0, 3, 1, 2), (k, 1)
-    )
+    return scores.view(-1, k, 1, rows).permute(0, 3, 1, 2)
+
+
+def best_of_channels(images: Tensor) -> tuple[Tensor, Tensor]:
+    """`best_rows` of what `as_channels` returned, on a CPU."""
+    pooled, where = torch.nn.functional.max_pool2d_with_indices(images, (images.shape[2], 1))
     return pooled.flatten(), where.flatten()

@@ -228,6 +228,9 @@ def _check_counts(**counts: int | None) -> None:
 
 def _data(energy: Energy, data: Any) -> tuple[Tensor, Tensor | None]:
     like = energy.dtype
+    if isinstance(data, Tensor) and data.is_floating_point():
+        # Nothing is to be read, and what is allowed is checked once: a pass over many numbers.
+        return _items(energy, data.detach()), None
     # Classes are numbers to count by, which the energy's floating-point type must not touch.
     classes = isinstance(energy.domain, Categorical)
     plain = classes or isinstance(data, Tensor | Dataset | Path | str)
@@ -236,14 +239,17 @@ def _data(energy: Energy, data: Any) -> tuple[Tensor, Tensor | None]:
     if not isinstance(data, Tensor) and y.is_floating_point():
         y = y.to(dtype=like, device=energy.device)
         x = None if x is None else x.to(device=energy.device)
-    batch = check_y(energy, y)
-    if len(batch) != 1:
+    if x is not None and x.is_floating_point() and like is not None:
+        x = x.to(like)
+    return _items(energy, y), x
+
+
+def _items(energy: Energy, y: Tensor) -> Tensor:
+    if len(check_y(energy, y)) != 1:
         raise ShapeError(
             f"Data must have shape (n, *event) with event {energy.event}. Got {tuple(y.shape)}."
         )
-    if x is not None and x.is_floating_point() and like is not None:
-        x = x.to(like)
-    return y, x
+    return y
 
 
 def _length(

@@ -13,7 +13,7 @@ from lowland.energy import Energy
 from lowland.latent import NoLatent
 from lowland.train.architectural.reseed import Candidates, count_uses, reseed, worst
 from lowland.train.architectural.shards import Reduce, Sums, all_reduce, named, share_start
-from lowland.train.architectural.sweep import accumulate, count_moved, energies, sweeper_of
+from lowland.train.architectural.sweep import accumulate, count_moved, sweeper_of
 from lowland.train.strategy import Outcome, Strategy
 
 _SUM = "statistics."
@@ -141,9 +141,6 @@ class CoordinateDescent(Strategy):
         mean = sums["energy"] / sums["items"]
         now = Sweep(float(mean), swept.codes, sweeper, y, x)
         stands = state is not None and float(sums["moved"]) == 0
-        if stands:  # the last word is the definition's
-            total = energies(energy, y, x, swept.codes).sum(dtype=torch.float64)
-            mean = self.reduce({"energy": total})["energy"] / sums["items"]
         if stands or (state is not None and self._slow(state.energy, now.energy)):
             return now, Outcome(mean, data_energy=mean, converged=True)
         empty = _empty(sums)

@@ -39,6 +39,8 @@ def count_uses(latent: Latent, swept: Swept) -> Tensor | None:
         return None
     if any(value.shape[:1] != (latent.k,) for value in swept.statistics.values()):
         return None
+    if swept.uses is not None:
+        return swept.uses
     return torch.bincount(swept.codes, minlength=latent.k).double()
 
 
