@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lowland._errors import DataError, DomainError
+from lowland.cli._streaming import first_rows, open_stream
 from lowland.data import Dataset, read
 from lowland.pretext import Given, region
 
@@ -135,6 +136,8 @@ def fingerprint(data: Dataset) -> str:
 def items_for(run: dict[str, Any] | None, source: str | None, seed: int) -> Items:
     """The items that a question is asked about: the run's held-out ones, or those of a source.
 
+    Of a run on a stream they are its first rows.
+
     Raises:
         DataError: the run's source has changed since, so that what is held out is not known.
         DomainError: there is no run to say where the data are.
@@ -158,7 +161,10 @@ def _remembered(run: dict[str, Any] | None) -> Items:
             "about. Say it with --data SOURCE."
         )
     about = run["data"]
-    data = read_source(about["source"], about["options"], about["seed"])
+    if about.get("stream"):
+        data = first_rows(open_stream(about["source"], about["options"]))
+    else:
+        data = read_source(about["source"], about["options"], about["seed"])
     if fingerprint(data) != about["sha256"]:
         raise DataError(
             f"{about['source']} is not what this run was trained on: its content has changed, so "

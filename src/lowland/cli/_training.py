@@ -31,6 +31,7 @@ from lowland.cli._names import (
     strategy_options,
 )
 from lowland.cli._run import read_run, write_run
+from lowland.cli._streaming import first_rows, open_stream
 from lowland.cli._text import console, facts, plural, shape
 from lowland.data import Dataset
 from lowland.train import History, Strategy
@@ -63,6 +64,7 @@ class Order:
     held_out: float
     given: str | None
     seed: int
+    stream: bool = False
 
 
 def train(
@@ -76,7 +78,11 @@ def train(
         LowlandError: the data, the energy or an option are no good.
     """
     cls = find_energy(order.energy)
-    data = read_source(order.source, order.reader, order.seed)
+    blocks = open_stream(order.source, order.reader) if order.stream else None
+    if blocks is None:
+        data = read_source(order.source, order.reader, order.seed)
+    else:
+        data = first_rows(blocks)
     rows, kept = held_out_rows(len(data), order.held_out, order.seed)
     items = take(data, rows, order.given)
     energy, method = _build(cls, items, order)
@@ -97,7 +103,7 @@ def train(
     try:
         result = ll.fit(
             energy,
-            Dataset(items.y, x=items.x),
+            Dataset(items.y, x=items.x) if blocks is None else blocks,
             strategy,
             steps=steps,
             epochs=order.epochs,
@@ -124,6 +130,8 @@ def train(
         "seconds": seconds,
         "energy": {"training": _mean(energy, items), "held-out": held and _mean(energy, held)},
     }
+    if blocks is not None:
+        run["result"]["rows"] = blocks.length
     write_run(out, run)
     _report(run, energy, out)
     return result.stopped
@@ -201,7 +209,7 @@ def _describe(
     trained_on: int,
 ) -> dict[str, Any]:
     """What run.json says before any step is made."""
-    return {
+    run: dict[str, Any] = {
         "versions": {"lowland": ll.__version__, "torch": str(torch.__version__)},
         "data": {
             "source": located(order.source),
@@ -234,6 +242,9 @@ def _describe(
             "learning_rate": order.learning_rate,
         },
     }
+    if order.stream:
+        run["data"]["stream"] = True
+    return run
 
 
 def _earlier(out: Path, run: dict[str, Any]) -> dict[str, Any]:
@@ -294,13 +305,10 @@ def _report(run: dict[str, Any], energy: ll.Energy, out: Path) -> None:
             f"{plural(sum(p.numel() for p in energy.parameters()), 'parameter')}, scaling "
             f"{run['energy']['scaling']}",
         ),
-        (
-            "data",
-            f"{about['description']}: {about['trained_on']:,} to train on, {kept:,} held out",
-        ),
+        ("data", f"{about['description']}: {amount(run, 'to train on')}"),
         ("strategy", f"{strategy['class']}({told})"),
         ("steps", f"{result['steps']:,}, {REASONS[result['stopped']]}"),
-        ("mean energy", f"{energies['training']:.4g} on training data"),
+        ("mean energy", f"{energies['training']:.4g} on {trained_on(run)}"),
         ("", f"{held:.4g} on held-out data" if kept else "nothing was held out"),
         ("time", f"{result['seconds']:.1f} s"),
         ("saved in", str(out)),
@@ -316,6 +324,22 @@ def _report(run: dict[str, Any], energy: ll.Energy, out: Path) -> None:
             f"  [cyan]{escape(f'lowland ask {out} {question}{third}')}[/cyan]", soft_wrap=True
         )
     page.print(f"  [cyan]{escape(f'lowland show {out}{third}')}[/cyan]", soft_wrap=True)
+
+
+def amount(run: dict[str, Any], used: str) -> str:
+    """Words for how much data a run has seen and kept."""
+    about = run["data"]
+    if about.get("stream"):
+        rows = run.get("result", {}).get("rows")
+        return "a stream" if rows is None else f"a stream of {rows:,} rows, nothing held out"
+    kept = about["n"] - about["trained_on"]
+    return f"{about['trained_on']:,} {used}, {kept:,} held out"
+
+
+def trained_on(run: dict[str, Any]) -> str:
+    """Words for the items of which the mean energy is told."""
+    about = run["data"]
+    return f"the first {about['n']:,} rows" if about.get("stream") else "training data"
 
 
 def _suggestions(run: dict[str, Any]) -> list[str]:

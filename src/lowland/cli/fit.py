@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
             "--set code=2 --epochs 200 --out runs/people",
             "lowland fit digits --energy least-squares --given left --out runs/blurry",
             "lowland fit data.npz --energy mymodule:MyEnergy --out runs/mine",
+            "lowland fit rows.npy --stream --energy kmeans --set k=256 --out runs/wells",
             "lowland fit --config run.toml --seed 1",
         ),
     )(fit)
@@ -176,6 +177,15 @@ def fit(
         str | None,
         typer.Option("--size", metavar="HxW", help="Resize images to this.", rich_help_panel=DATA),
     ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Read a .npy or .parquet file block by block, for more rows than memory holds. "
+            "Units are measured on the first rows, and nothing is held out.",
+            rich_help_panel=DATA,
+        ),
+    ] = False,
     checkpoint_every: Annotated[
         int,
         typer.Option(
@@ -199,6 +209,8 @@ def fit(
         raise DomainError(f"'--scaling' must be one of {', '.join(SCALINGS)}. Got {scaling!r}.")
     if steps is not None and epochs is not None:
         steps, epochs = _louder(context, steps, epochs)
+    if stream:
+        held_out = _nothing_held_out(context, held_out, given)
     from lowland.cli._data import located, reader_options
     from lowland.cli._training import Order, train
 
@@ -220,6 +232,7 @@ def fit(
         held_out=held_out,
         given=given,
         seed=seed,
+        stream=stream,
     )
     stopped = train(
         order,
@@ -243,3 +256,13 @@ def _louder(context: typer.Context, steps: int, epochs: int) -> tuple[int | None
             f"Say how long to train: give one of --steps and --epochs. Got {steps} and {epochs}."
         )
     return (steps, None) if said[0] else (None, epochs)
+
+
+def _nothing_held_out(context: typer.Context, held_out: float, given: str | None) -> float:
+    """0, unless something was asked for that a stream does not give."""
+    said = getattr(context.get_parameter_source("held_out"), "name", "DEFAULT") != "DEFAULT"
+    if said and held_out != 0:
+        raise DomainError("'--stream' holds nothing out: leave '--held-out' out.")
+    if given is not None:
+        raise DomainError("'--given' needs all the data in memory: leave it or '--stream' out.")
+    return 0.0

@@ -114,18 +114,14 @@ def _brief(value: object) -> str:
 
 def _of_run(run: dict[str, Any]) -> list[tuple[str, str]]:
     from lowland.cli._text import sparkline
-    from lowland.cli._training import REASONS
+    from lowland.cli._training import REASONS, amount, trained_on
 
     about, training = run["data"], run["training"]
     given = "" if about["given"] is None else f", {about['given']} given"
     told = ", ".join(f"{name}={value}" for name, value in training["options"].items())
     rows = [
         ("data", f"{about['description']} ({about['source']}{given})"),
-        (
-            "",
-            f"{about['trained_on']:,} trained on, {about['n'] - about['trained_on']:,} held out, "
-            f"seed {about['seed']}",
-        ),
+        ("", f"{amount(run, 'trained on')}, seed {about['seed']}"),
         ("strategy", f"{training['class']}({told})"),
     ]
     result = run.get("result")
@@ -137,7 +133,7 @@ def _of_run(run: dict[str, Any]) -> list[tuple[str, str]]:
         energies = result["energy"]
         held = energies["held-out"]
         kept = "" if held is None else f", {held:.4g} on held-out data"
-        rows.append(("mean energy", f"{energies['training']:.4g} on training data{kept}"))
+        rows.append(("mean energy", f"{energies['training']:.4g} on {trained_on(run)}{kept}"))
         rows.append(("time", f"{result['seconds']:.1f} s"))
     history = run.get("history", {"step": []})
     for name, column in (

@@ -28,6 +28,9 @@ class Stream:
         dtype: the floating-point type that the rows get.
         description: what the data are, for messages.
 
+    Attributes:
+        length: how many rows there are; None until they have been read to the end.
+
     Raises:
         DomainError: `rows` is not positive.
 
@@ -53,6 +56,7 @@ class Stream:
         self.rows = rows
         self.dtype = dtype
         self.description = description
+        self.length: int | None = None
         self._event: tuple[int, ...] | None = None
 
     @property
@@ -93,6 +97,7 @@ class Stream:
                 self._check(part, seen)
                 seen += len(part)
                 yield part
+        self.length = seen
         if seen == 0 and self._event is not None:
             raise DataError(
                 f"{self.description} gave rows in its first pass and none in a later one: its "
