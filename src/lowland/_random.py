@@ -1,7 +1,13 @@
 """Random numbers from an explicit generator, moved to wherever they are needed."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import Tensor
+
+# Below so many numbers the call takes longer than the drawing.
+_SMALL = 4096
 
 
 def normal_like(tensor: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -37,6 +43,31 @@ def uniform(shape: tuple[int, ...], generator: torch.Generator | None, *, like: 
     """Uniform numbers in [0, 1) with the dtype and device of `like`."""
     drawn = torch.rand(shape, generator=generator, dtype=like.dtype, device=_where(generator, like))
     return drawn.to(like.device)
+
+
+def source(generator: torch.Generator | None, *, like: Tensor) -> torch.Generator:
+    """The generator that the functions above draw from."""
+    if generator is not None:
+        return generator
+    if like.device.type == "cuda":
+        return torch.cuda.default_generators[like.device.index or 0]
+    return torch.default_generator
+
+
+def normals(count: int, generator: torch.Generator, *, like: Tensor) -> Iterator[Tensor]:
+    """So many times what `normal_like` draws, each to be used before the next is asked for.
+
+    The generator must be on the device of `like`.
+    """
+    options: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
+    size = like.numel()
+    # A CPU draws in groups of 16: whole groups are the same numbers whether drawn apart or at once.
+    if size % 16 == 0 and size <= _SMALL and like.device.type == "cpu":
+        yield from torch.empty(count, *like.shape, **options).normal_(generator=generator)
+    else:
+        noise = torch.empty(like.shape, **options)
+        for _ in range(count):
+            yield noise.normal_(generator=generator)
 
 
 def _where(generator: torch.Generator | None, like: Tensor) -> torch.device:

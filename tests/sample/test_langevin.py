@@ -1,12 +1,13 @@
 """Langevin dynamics against its own discretisation law."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 
 import lowland as ll
-from lowland.sample import run
+from lowland.sample import Target, advance, run
 
 F64 = torch.float64
 
@@ -81,3 +82,41 @@ def test_an_energy_without_slope_lets_the_chain_wander() -> None:
         generator=seeded(),
     )
     assert float(draws.last.var()) == pytest.approx(4.0, rel=0.2)
+
+
+def barrier(y: torch.Tensor) -> torch.Tensor:
+    return bowl(y) - y.log().sum(-1)
+
+
+def hard_wall(y: torch.Tensor) -> torch.Tensor:
+    return torch.where(y[:, 0] > 2.0, math.inf, bowl(y))
+
+
+@pytest.mark.parametrize("shape", [(8, 2), (5, 3), (200, 24)])
+@pytest.mark.parametrize("potential", [bowl, barrier, hard_wall])
+def test_steps_that_nobody_looks_at_lead_to_the_same_bits(
+    shape: tuple[int, ...], potential: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    sampler, start, steps = ll.Langevin(0.2), torch.ones(shape), 230
+    target = Target(potential)
+    found = advance(sampler, target, start, steps, generator=seeded())
+    assert target.explain().startswith("trace")
+    assert (target.downhill(start) is None) == (potential is hard_wall)
+    state, generator = sampler.init(Target(potential), start), seeded()
+    for _ in range(steps):
+        state = sampler.step(Target(potential), state, 1.0, generator)
+    assert all(torch.equal(a, b) for a, b in zip(found, state, strict=True))
+    assert (int(found.nonfinite.sum()) > 0) == (potential is not bowl)
+    # At most one stretch of steps is made twice.
+    assert steps + 1 <= target.evaluations / len(start) <= steps + 33
+
+
+def test_what_advance_returns_can_be_differentiated_at() -> None:
+    target = Target(bowl)
+    for _ in range(3):
+        state = advance(ll.Langevin(), target, torch.ones(4, 2), 120, generator=seeded())
+    assert not any(tensor.is_inference() for tensor in state)
+    draws = run(ll.MALA(), target, torch.ones(4, 2), steps=120, generator=seeded())
+    assert not draws.y.is_inference()
+    assert not draws.diagnostics.energy.is_inference()
+    assert not draws.diagnostics.nonfinite.is_inference()

@@ -48,7 +48,8 @@ class Sampler(Protocol):
 
     A sampler draws its noise with `target.noise`, looks at `target.slope` or `target.energy`, and
     refuses what is not finite; then masks and bounds are honoured without further code. One that
-    learns may name how many steps that takes, `warmup`, for who does not say.
+    learns may name how many steps that takes, `warmup`, for who does not say. One that takes no
+    derivatives of its own may say that it is `graphless`: then torch notes nothing for them.
     """
 
     def init(self, target: Target, y: Tensor, like: Any = None) -> Any:
@@ -72,6 +73,22 @@ class Sampler(Protocol):
         adapt: bool = False,
     ) -> Any:
         """The state after one step towards exp(-beta F); steps and scales learn only if `adapt`."""
+        ...
+
+
+@runtime_checkable
+class Strides(Protocol):
+    """A graphless sampler that is faster where nobody looks at the states on the way."""
+
+    def stride(
+        self,
+        target: Target,
+        state: Any,
+        steps: int,
+        beta: float,
+        generator: torch.Generator | None,
+    ) -> Any:
+        """The very state that so many calls of `step` lead to, by a target with a trace."""
         ...
 
 
@@ -133,14 +150,12 @@ def run(
     every = max(1, steps // thin // _SLOPES_KEPT)
     with torch.no_grad():
         state = _begin(sampler, target, start, None)
-        for _ in range(warmup):
-            state = sampler.step(target, state, beta, generator, adapt=True)
-        settled = state
-        for i in range(1, steps + 1):
+        state = _steps(sampler, target, state, warmup, beta, generator, adapt=True)
+        settled = state = _ordinary(state)
+        for _ in range(steps // thin):
+            state = _steps(sampler, target, state, thin - 1, beta, generator, adapt=False)
             before_step = state.energy
-            state = sampler.step(target, state, beta, generator, adapt=False)
-            if i % thin:
-                continue
+            state = _steps(sampler, target, state, 1, beta, generator, adapt=False)
             gradient = getattr(state, "gradient", None)
             if gradient is not None and len(kept) % every == 0:
                 slopes[len(kept)] = gradient
@@ -148,6 +163,8 @@ def run(
                 levels.append(beta * before_step + state.momentum_energy)
             kept.append(state.y)
             energies.append(state.energy)
+        state = _steps(sampler, target, state, steps % thin, beta, generator, adapt=False)
+        state = _ordinary(state)
     _check_moved(state, warmup + steps)
     _check_observed(target, start, state.y)
     y = torch.stack(kept, 1)
@@ -224,8 +241,42 @@ def advance(
             state = _begin(sampler, target, start.y, start)
             counts = ("rejected", "nonfinite", "divergent")
             state = state._replace(**{n: getattr(start, n) for n in counts if n in state._fields})
+        state = _steps(sampler, target, state, steps, beta, generator, adapt=adapt)
+    return _ordinary(state)
+
+
+def _steps(
+    sampler: Sampler,
+    target: Target,
+    state: Any,
+    steps: int,
+    beta: float,
+    generator: torch.Generator | None,
+    *,
+    adapt: bool,
+) -> Any:
+    """The state after so many steps; nothing is noted for derivatives once there is a trace."""
+    graphless = getattr(sampler, "graphless", False)
+    while steps and not (graphless and target.traced(state.y)):
+        state = sampler.step(target, state, beta, generator, adapt=adapt)
+        steps -= 1
+    if steps == 0:
+        return state
+    with torch.inference_mode():
+        if steps > 1 and isinstance(sampler, Strides):
+            return sampler.stride(target, state, steps, beta, generator)
         for _ in range(steps):
             state = sampler.step(target, state, beta, generator, adapt=adapt)
+        return state
+
+
+def _ordinary(state: Any) -> Any:
+    """The state with tensors that derivatives can be taken at."""
+    if isinstance(state, Tensor):
+        return state.clone() if state.is_inference() else state
+    if isinstance(state, tuple):
+        parts = map(_ordinary, state)
+        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
     return state
 
 

@@ -5,16 +5,19 @@ depend on y (transposed weights, the slope of the last layer) move into a prolog
 run; the rest becomes a Python function of y with no graph to build and none to walk.
 """
 
+import functools
 import math
 import operator
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from lowland.sample._lifetimes import Last, is_view, lifetimes
 
 Function = Callable[[Tensor, Tensor | None], Tensor]
 Slope = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -44,7 +47,7 @@ _DIRECT: dict[Any, Callable[..., Any]] = {
     _ATEN.pow.Tensor_Scalar: torch.pow,
     _ATEN.relu.default: torch.relu,
     _ATEN.sigmoid.default: torch.sigmoid,
-    _ATEN.silu.default: torch.nn.functional.silu,
+    _ATEN.silu.default: torch._C._nn.silu,
     _ATEN.squeeze.dim: torch.squeeze,
     _ATEN.sub.Tensor: torch.sub,
     _ATEN.sum.dim_IntList: torch.sum,
@@ -65,6 +68,8 @@ _REFUSALS = (
     AssertionError,
 )
 
+_NOTHING = Last(())
+
 
 class Untraceable(NamedTuple):
     """Why there is no trace, as words that follow "automatic derivative:"."""
@@ -80,12 +85,15 @@ class Bound(NamedTuple):
         gradient: y to the gradient alone.
         captured: the tensors that the prologue looked at.
         versions: how often each had been changed in place by then.
+        walled: whether a number that is not finite is written into the code, so that an energy may
+            be infinite where its slope is finite.
     """
 
     slope: Slope
     gradient: Gradient
     captured: tuple[Tensor, ...]
     versions: list[int]
+    walled: bool
 
     def stale(self) -> bool:
         """Whether a tensor was changed in place since."""
@@ -140,36 +148,53 @@ class Trace:
             f"    return [{', '.join(fixed)}]",
             f"def bind({', '.join(fixed)}):",
             f"    def slope({y}):",
-            *(f"        {self._line(node)}" for node in both),
+            *(f"        {line}" for line in self._lines(both, [energy, gradient])),
             f"        return {energy.name}, {gradient.name}",
             f"    def gradient({y}):",
-            *(f"        {self._line(node)}" for node in alone),
+            *(f"        {line}" for line in self._lines(alone, [gradient])),
             f"        return {gradient.name}",
             "    return slope, gradient",
         ]
         exec("\n".join(source), self._names)
         self._takes_x = len(inputs) > 1
+        self._walled = any(map(_writes_infinity, nodes)) or not all(
+            bool(torch.isfinite(tensor).all()) for tensor in self._attributes.values()
+        )
 
     def bind(self, x: Tensor | None) -> Bound:
         """Compute what does not depend on y, with the weights of the moment."""
         captured = tuple(t for t in self._attributes.values() if not t.is_inference())
         versions = [tensor._version for tensor in captured]
-        # Detached, so that no graph is built; the memory, and so the weights, are the same.
-        inputs = [tensor.detach() for tensor in self._attributes.values()]
-        with torch.no_grad():
+        # Here torch notes nothing for derivatives, which costs as much as a small product.
+        _keep_freed_memory()
+        with torch.inference_mode():
+            # Detached, so that no graph is built; the memory, and so the weights, are the same.
+            inputs = [tensor.detach() for tensor in self._attributes.values()]
             fixed = self._names["prologue"](*inputs, *([x] if self._takes_x else []))
         slope, gradient = self._names["bind"](*fixed)
-        return Bound(slope, gradient, captured, versions)
+        return Bound(slope, gradient, captured, versions, self._walled)
 
-    def _line(self, node: Node) -> str:
+    def _lines(self, body: list[Node], outputs: list[Node]) -> Iterator[str]:
+        """The code of a body that frees each tensor, or writes over it, where it was last used."""
+        last = lifetimes(body, outputs)
+        for node in body:
+            yield self._line(node, last[node])
+            names = sorted({dead.name for dead in last[node].dead})
+            if names:
+                yield f"del {', '.join(names)}"
+
+    def _line(self, node: Node, last: Last = _NOTHING) -> str:
         if node.target is _ATEN.detach.default:
             return f"{node.name} = {self._word(node.args[0])}"
-        called = f"call_{node.name}"
         target: Any = node.target
         # `_op` is what the recorded operation calls in its turn.
-        self._names[called] = _DIRECT.get(target) or getattr(target, "_op", target)
+        call = last.call or _DIRECT.get(target) or getattr(target, "_op", target)
+        called = f"call_{len(self._names)}"
+        self._names[called] = call
         words = [self._word(argument) for argument in node.args]
         words += [f"{key}={self._word(value)}" for key, value in node.kwargs.items()]
+        if last.into is not None:
+            words.append(f"{last.keyword}={last.into.name}")
         return f"{node.name} = {called}({', '.join(words)})"
 
     def _word(self, value: Any) -> str:
@@ -219,6 +244,17 @@ def traced(function: Function, y: Tensor, x: Tensor | None) -> Trace | Untraceab
     except _REFUSALS as error:
         return Untraceable(f"not traceable ({type(error).__name__}: {str(error)[:120]})")
     return trace
+
+
+@functools.cache
+def _keep_freed_memory() -> None:
+    """Let the C library keep what is freed instead of giving it back to the system.
+
+    A step makes and frees the same tensors over and over. From some megabytes on glibc returns
+    their pages each time, and to get them anew takes longer than to compute what is in them. It no
+    longer does so for less memory than the largest block that was ever freed, up to 32 MiB.
+    """
+    torch.empty(31 << 20, dtype=torch.uint8)
 
 
 def fingerprint(module: nn.Module) -> tuple[object, ...]:
@@ -287,7 +323,7 @@ def _without_changes(recorded: GraphModule) -> None:
             or changed.op != "call_function"
             or not name.endswith("_")
             or target._overloadname not in (packet.overloads() if packet else ())
-            or any(_is_view(other) for other in (changed, *changed.users) if other is not node)
+            or any(is_view(other) for other in (changed, *changed.users) if other is not node)
         ):
             continue
         node.target = getattr(packet, target._overloadname)
@@ -297,10 +333,10 @@ def _without_changes(recorded: GraphModule) -> None:
     recorded.graph.lint()
 
 
-def _is_view(node: Node) -> bool:
-    target: Any = node.target
-    return isinstance(target, torch._ops.OpOverload) and any(
-        out.alias_info is not None and not out.alias_info.is_write for out in target._schema.returns
+def _writes_infinity(node: Node) -> bool:
+    return any(
+        isinstance(value, float) and not math.isfinite(value)
+        for value in [*node.args, *node.kwargs.values()]
     )
 
 

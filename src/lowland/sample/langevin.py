@@ -2,13 +2,18 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from lowland._errors import DomainError
+from lowland._random import normals, source
+from lowland.sample._trace import Gradient
 from lowland.sample.target import Target
+
+# After so many steps it is looked whether all is finite.
+_UNSEEN = 32
 
 
 class LangevinState(NamedTuple):
@@ -64,6 +69,8 @@ class Langevin:
     step_size: float = 0.01
     noise: float | None = None
 
+    graphless: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         for name, value in (("step_size", self.step_size), ("noise", self.noise)):
             if value is not None and not (math.isfinite(value) and value > 0):
@@ -89,11 +96,63 @@ class Langevin:
         adapt: bool = False,
     ) -> LangevinState:
         """One step of every chain; one gradient."""
-        spread = math.sqrt(2 * self.step_size / beta) if self.noise is None else self.noise
-        moved = state.y - self.step_size * state.gradient
-        proposal = target.reflect(moved.add_(target.noise(state.y, generator), alpha=spread))
+        moved = torch.add(state.y, state.gradient, alpha=-self.step_size)
+        noise = target.noise(state.y, generator)
+        proposal = target.reflect(moved.add_(noise, alpha=self._spread(beta)))
         energy, gradient = target.slope(proposal)
         return settle(state, proposal, energy, gradient)
+
+    def stride(
+        self,
+        target: Target,
+        state: LangevinState,
+        steps: int,
+        beta: float,
+        generator: torch.Generator | None,
+    ) -> LangevinState:
+        """So many steps, with a look at the energy and at what is finite after each few.
+
+        Where a gradient is not finite the position after it is not either, nor any further one, so
+        that nothing is overlooked. The few steps are then made again, one by one, with the same
+        noise.
+        """
+        drawn = source(generator, like=state.y)
+        downhill = target.downhill(state.y) if drawn.device == state.y.device else None
+        while downhill is not None and steps:
+            count = min(steps, _UNSEEN)
+            before = drawn.get_state()
+            moved = self._unseen(target, state, downhill, count, self._spread(beta), drawn)
+            if moved is None:
+                drawn.set_state(before)
+                break
+            state, steps = moved, steps - count
+        for _ in range(steps):
+            state = self.step(target, state, beta, generator)
+        return state
+
+    def _unseen(
+        self,
+        target: Target,
+        state: LangevinState,
+        downhill: Gradient,
+        count: int,
+        spread: float,
+        generator: torch.Generator,
+    ) -> LangevinState | None:
+        """So many steps with one look at the end; None if that is not finite."""
+        y, gradient = state.y.clone(), state.gradient
+        for i, noise in enumerate(normals(count, generator, like=y), 1):
+            y.add_(gradient, alpha=-self.step_size).add_(noise, alpha=spread)
+            if i < count:
+                gradient = downhill(y)
+        target.evaluations += (count - 1) * len(y)
+        energy, gradient = target.slope(y)
+        if not math.isfinite(float(energy.sum() + gradient.sum() + y.sum())):
+            return None
+        return state._replace(y=y, energy=energy, gradient=gradient)
+
+    def _spread(self, beta: float) -> float:
+        return math.sqrt(2 * self.step_size / beta) if self.noise is None else self.noise
 
 
 def settle(state: _State, proposal: Tensor, energy: Tensor, gradient: Tensor) -> _State:

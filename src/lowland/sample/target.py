@@ -11,7 +11,7 @@ from lowland._random import normal_like
 from lowland.capabilities import Conditionals, SamplesConditionals, Slopes
 from lowland.energy import Energy
 from lowland.latent import NoLatent
-from lowland.sample._trace import Bound, Trace, Untraceable, fingerprint, traced
+from lowland.sample._trace import Bound, Gradient, Trace, Untraceable, fingerprint, traced
 from lowland.sample.constraint import Constraint
 
 Potential = Callable[..., Tensor]
@@ -93,7 +93,8 @@ class Target:
 
     def energy(self, y: Tensor) -> Tensor:
         """F(y), `(n,)`, without a graph; infinite outside the bounds."""
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():
+            y = _usable(y)
             if not self.constraint.bounded:
                 return self._value(y)
             inside, point = self.constraint.split(y)
@@ -122,6 +123,21 @@ class Target:
             trace = self._ready(point)
             found = self._automatic(point)[1] if trace is None else trace.gradient(point)
         return self.constraint.release(found) if self._constrained else found
+
+    def traced(self, y: Tensor) -> bool:
+        """Whether there is a trace for points like y, so that no other code looks at them."""
+        return (y.shape, y.dtype, y.device) in self._bound
+
+    def downhill(self, y: Tensor) -> Gradient | None:
+        """The gradient as a bare function of points like y, for a loop that looks at nothing else.
+
+        None unless there is a trace, nothing is constrained, and no place without a finite energy
+        can have a finite gradient. The function holds while no weight is changed.
+        """
+        if type(self) is not Target or self._constrained or not self.traced(y):
+            return None
+        bound = self._ready(y)
+        return None if bound is None or bound.walled else bound.gradient
 
     def noise(self, y: Tensor, generator: torch.Generator | None) -> Tensor:
         """Standard normal numbers like y, 0 where y is observed."""
@@ -192,8 +208,8 @@ class Target:
         return self._automatic(y) if trace is None else trace.slope(y)
 
     def _automatic(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            y = y.detach().requires_grad_()
+        with torch.inference_mode(False), torch.enable_grad():
+            y = _usable(y).detach().requires_grad_()
             energy = self._value(y)
             if not energy.requires_grad:  # a plain: no slope, so that noise alone moves the chain
                 return energy, torch.zeros_like(y)
@@ -222,7 +238,8 @@ class Target:
             recorder.calls += 1
             if recorder.calls < _CALLS_BEFORE_TRACE:
                 return None
-            found = traced(self._function, y, x)
+            with torch.inference_mode(False):
+                found = traced(self._function, _usable(y), x)
             if isinstance(found, Untraceable):
                 recorder.refused = found.reason
                 return None
@@ -240,3 +257,8 @@ class Target:
         of_x = None if self.x is None else (self.x.shape, self.x.dtype, self.x.device)
         whole = (key, of_x, fingerprint(self.potential))
         return _TRACES.setdefault(self.potential, {}).setdefault(whole, _Recorder())
+
+
+def _usable(y: Tensor) -> Tensor:
+    """Y as a tensor that derivatives can be taken at, which one made in inference mode is not."""
+    return y.clone() if y.is_inference() else y
