@@ -1,5 +1,6 @@
 """The accept test of Metropolis and Hastings, for all chains at once."""
 
+import math
 from typing import Any
 
 import torch
@@ -14,14 +15,17 @@ def judge(log_ratio: Tensor, generator: torch.Generator | None) -> tuple[Tensor,
     A ratio is infinite or NaN where an energy or a slope is; such a proposal is refused, whatever
     its sign, and the position stays what it was.
     """
-    finite = torch.isfinite(log_ratio)
+    finite = _finite(log_ratio)
     drawn = uniform((len(log_ratio),), generator, like=log_ratio)
-    return (drawn.log_() < log_ratio) & finite, finite
+    return (drawn.log_() < log_ratio).logical_and_(finite), finite
 
 
 def choose(taken: Tensor, new: tuple[Tensor, ...], old: tuple[Tensor, ...]) -> list[Tensor]:
     """For each chain the new tensors where it was taken, the old ones elsewhere."""
-    return [torch.where(like(taken, a), a, b) for a, b in zip(new, old, strict=True)]
+    column = like(taken, new[0])
+    return [
+        torch.where(column if a.dim() > 1 else taken, a, b) for a, b in zip(new, old, strict=True)
+    ]
 
 
 def like(values: Tensor, y: Tensor) -> Tensor:
@@ -37,8 +41,13 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 
 def probability(log_ratio: Tensor) -> Tensor:
     """How likely each proposal was to be taken, 0 where there is no finite ratio."""
-    sure = log_ratio.clamp(max=0.0).exp()
-    return torch.where(torch.isfinite(log_ratio), sure, 0.0)
+    sure = log_ratio.clamp(max=0.0).exp_()
+    return torch.where(_finite(log_ratio), sure, 0.0)
+
+
+def _finite(values: Tensor) -> Tensor:
+    """`torch.isfinite` in half as many operations: no comparison holds for NaN."""
+    return values.abs() < math.inf
 
 
 def counted(state: Any, taken: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:

@@ -49,7 +49,9 @@ class Sampler(Protocol):
     A sampler draws its noise with `target.noise`, looks at `target.slope` or `target.energy`, and
     refuses what is not finite; then masks and bounds are honoured without further code. One that
     learns may name how many steps that takes, `warmup`, for who does not say. One that takes no
-    derivatives of its own may say that it is `graphless`: then torch notes nothing for them.
+    derivatives of its own may say that it is `graphless`: then torch notes nothing for them. It may
+    have a `stride(target, state, steps, beta, generator)` that is faster than so many steps because
+    nobody looks at the states on the way, and leads to the very same one.
     """
 
     def init(self, target: Target, y: Tensor, like: Any = None) -> Any:
@@ -73,22 +75,6 @@ class Sampler(Protocol):
         adapt: bool = False,
     ) -> Any:
         """The state after one step towards exp(-beta F); steps and scales learn only if `adapt`."""
-        ...
-
-
-@runtime_checkable
-class Strides(Protocol):
-    """A graphless sampler that is faster where nobody looks at the states on the way."""
-
-    def stride(
-        self,
-        target: Target,
-        state: Any,
-        steps: int,
-        beta: float,
-        generator: torch.Generator | None,
-    ) -> Any:
-        """The very state that so many calls of `step` lead to, by a target with a trace."""
         ...
 
 
@@ -263,8 +249,9 @@ def _steps(
     if steps == 0:
         return state
     with torch.inference_mode():
-        if steps > 1 and isinstance(sampler, Strides):
-            return sampler.stride(target, state, steps, beta, generator)
+        stride = getattr(sampler, "stride", None)
+        if stride is not None and steps > 1:
+            return stride(target, state, steps, beta, generator)
         for _ in range(steps):
             state = sampler.step(target, state, beta, generator, adapt=adapt)
         return state

@@ -104,6 +104,7 @@ class HMC:
     acceptance: float = 0.8
     most: int = 1000
 
+    graphless: ClassVar[bool] = True
     # How many steps the tuning takes, for who does not say.
     warmup: ClassVar[int] = 300
 

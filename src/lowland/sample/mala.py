@@ -86,6 +86,7 @@ class MALA:
     shared: bool = True
     largest: float | None = None
 
+    graphless: ClassVar[bool] = True
     # How many steps the tuning takes, for who does not say.
     warmup: ClassVar[int] = 300
 
@@ -131,15 +132,15 @@ class MALA:
         adapt: bool = False,
     ) -> MALAState:
         """One proposal for every chain; one gradient."""
-        eta = state.log_step.exp()
-        step = like(eta, state.y)
-        noise = target.noise(state.y, generator)
-        moved = torch.addcmul(noise * (2 / beta * step).sqrt_(), step, state.gradient, value=-1)
+        eta = like(state.log_step.exp(), state.y)
+        moved = target.noise(state.y, generator).mul_((2 / beta * eta).sqrt_())
+        moved.addcmul_(eta, state.gradient, value=-1)
         proposal = state.y + moved
         energy, gradient = target.slope(proposal)
         # Both Gaussian densities of the proposal, with what they share cancelled by hand.
-        turned = torch.addcmul(moved, step, state.gradient - gradient, value=0.5)
-        log_ratio = beta * (state.energy - energy + 0.5 * dot(state.gradient + gradient, turned))
+        turned = moved.addcmul_(eta, state.gradient - gradient, value=0.5)
+        work = dot(state.gradient + gradient, turned)
+        log_ratio = torch.add(state.energy - energy, work, alpha=0.5).mul_(beta)
         taken, finite = judge(log_ratio, generator)
         y, energy, gradient = choose(
             taken, (proposal, energy, gradient), (state.y, state.energy, state.gradient)
@@ -152,9 +153,9 @@ class MALA:
 
     def _learn(self, state: MALAState, likely: Tensor) -> tuple[Tensor, Tensor]:
         learned = state.learned + 1
-        rate = learned.rsqrt().clamp(min=_RATE)
+        rate = learned.rsqrt().clamp_(min=_RATE).to(likely)
         excess = (likely.mean() if len(state.log_step) == 1 else likely) - self.acceptance
-        log_step = state.log_step + rate.to(likely) * excess
+        log_step = torch.addcmul(state.log_step, rate, excess)
         if self.largest is not None:
             log_step = log_step.clamp(max=math.log(self.largest))
         return log_step, learned

@@ -116,6 +116,7 @@ class NUTS:
     acceptance: float = 0.8
     depth: int = 10
 
+    graphless: ClassVar[bool] = True
     # How many steps the tuning takes, for who does not say.
     warmup: ClassVar[int] = 300
 
