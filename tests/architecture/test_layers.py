@@ -34,19 +34,20 @@ HOMES: dict[str, tuple[str, ...]] = {
     "numpy": ("data", "plot", "testing", "estimators", "cli"),
     "sklearn": ("data", "estimators", "cli"),
     "threadpoolctl": ("cli",),
-    "safetensors": ("checkpoint",),
+    "safetensors": ("checkpoint", "energies._bert"),
     "arviz": ("sample.draws",),
     "narwhals": ("data",),
     "pandas": ("data",),
     "polars": ("data",),
     "pyarrow": ("data",),
     "PIL": ("data",),
+    "tokenizers": ("data",),
     "matplotlib": ("plot", "cli.demo"),
     "rich": ("cli", "train.progress"),
     "typer": ("cli",),
 }
 # Slow to import, or behind an extra: inside functions only.
-HEAVY = {"arviz", "sklearn", "pandas", "polars", "pyarrow", "PIL", "matplotlib"}
+HEAVY = {"arviz", "sklearn", "pandas", "polars", "pyarrow", "PIL", "matplotlib", "tokenizers"}
 # A class that derives from scikit-learn's must see it when the module is read.
 HEAVY_AT_THE_TOP = {("sklearn", "estimators")}
 

@@ -65,6 +65,9 @@ CASES: dict[str, Callable[[], Energy]] = {
     "MaskedImage": lambda: ll.energies.MaskedImage(
         (2, 4, 6), patch=2, width=16, depth=2, heads=2, decoder=8, generator=seeded()
     ),
+    "MaskedTokens": lambda: ll.energies.MaskedTokens(
+        9, length=5, width=8, layers=2, heads=2, padding=0, special=(2,), generator=seeded()
+    ),
     "Network": lambda: ll.energies.Network.from_data(
         points(8, 5), hidden=(6, 6), generator=seeded()
     ),

@@ -11,6 +11,7 @@
 | `arrays.py` | tensors, NumPy arrays, .npy and .npz files |
 | `tables.py` | pandas, polars and pyarrow frames, .csv, .tsv and .parquet files |
 | `images.py` | a folder of images |
+| `text.py`, `tokenizer.py` | text files as blocks of tokens; WordPiece and byte-pair vocabularies |
 | `stream.py` | blocks of rows of what is larger than memory |
 
 A new source is one file here with a function that returns a `Dataset`, and a line in `read.py`.
@@ -30,6 +31,8 @@ from lowland.data.images import image_folder
 from lowland.data.read import read
 from lowland.data.stream import Stream, stream
 from lowland.data.tables import from_frame
+from lowland.data.text import sentences, stream_text, text_file
+from lowland.data.tokenizer import Tokenizer
 from lowland.data.toys import (
     checkerboard,
     eight_gaussians,
@@ -44,6 +47,7 @@ from lowland.data.toys import (
 __all__ = [
     "Dataset",
     "Stream",
+    "Tokenizer",
     "bars_and_stripes",
     "binary_digits",
     "checkerboard",
@@ -59,6 +63,9 @@ __all__ = [
     "pinwheel",
     "read",
     "ring",
+    "sentences",
     "spiral",
     "stream",
+    "stream_text",
+    "text_file",
 ]

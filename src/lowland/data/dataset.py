@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from lowland._errors import DomainError, ShapeError
+from lowland.data.tokenizer import Tokenizer
 
-KINDS = ("points", "table", "image", "array")
+KINDS = ("points", "table", "image", "array", "text")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -19,9 +20,11 @@ class Dataset:
         x: what y is conditioned on, `(n, ...)`, finite floating point or int64, or None.
         labels: the class of each item, `(n,)` int64, for evaluation only, or None.
         names: one name for each column of a `(n, columns)` y, or None.
-        kind: how to show an item: "points", "table", "image" (channels, height, width) or "array".
+        kind: how to show an item: "points", "table", "image" (channels, height, width),
+            "text" (tokens) or "array".
         description: one sentence on what the items are.
         classes: the name of each class in `labels`, by index, or None.
+        tokenizer: how tokens y become text again, or None.
 
     Raises:
         ShapeError: y has no items' axis, or x, labels or names do not fit it.
@@ -42,6 +45,7 @@ class Dataset:
     kind: str = "array"
     description: str = ""
     classes: tuple[str, ...] | None = None
+    tokenizer: Tokenizer | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -17,6 +17,7 @@ from lowland.data.dataset import Dataset
 from lowland.data.digits import digits
 from lowland.data.images import SUFFIXES, image_folder
 from lowland.data.tables import from_frame, table_file
+from lowland.data.text import text_file
 from lowland.data.toys import TOYS
 
 _FILES: dict[str, Callable[..., Dataset]] = {
@@ -25,6 +26,8 @@ _FILES: dict[str, Callable[..., Dataset]] = {
     ".parquet": table_file,
     ".npz": array_file,
     ".npy": array_file,
+    ".txt": text_file,
+    ".md": text_file,
 }
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
@@ -35,8 +38,8 @@ def read(source: Any, **options: Any) -> Dataset:
     Args:
         source: a Dataset (returned as it is), a tensor or NumPy array `(n, *event)`, a pair (x, y)
             of them, a pandas, polars or pyarrow frame, or a path or string: a folder of images, a
-            .csv, .tsv, .parquet, .npz or .npy file, "digits", or "toy:NAME", which may carry its
-            options: "toy:spiral?n=2000&seed=3".
+            .csv, .tsv, .parquet, .npz, .npy, .txt or .md file, "digits", or "toy:NAME", which may
+            carry its options: "toy:spiral?n=2000&seed=3".
         options: passed to the reader of that source: `labels`, `dtype` (`from_array`), `columns`,
             `drop`, `label`, `dtype` (`from_frame`), with `header`, `delimiter` (`table_file`),
             `key`, `label`, `condition`, `dtype` (`array_file`), `size`, `grayscale`

@@ -15,6 +15,7 @@ from lowland.energies.kmeans import KMeans
 from lowland.energies.least_squares import LeastSquares
 from lowland.energies.masked_autoencoder import MaskedAutoencoder
 from lowland.energies.masked_image import MaskedImage
+from lowland.energies.masked_tokens import MaskedTokens
 from lowland.energies.network import Network
 from lowland.energies.pca import PCA, ProbabilisticPCA
 from lowland.energies.restricted_boltzmann import RestrictedBoltzmann
@@ -41,6 +42,7 @@ __all__ = [
     "LeastSquares",
     "MaskedAutoencoder",
     "MaskedImage",
+    "MaskedTokens",
     "Network",
     "ProbabilisticPCA",
     "RestrictedBoltzmann",

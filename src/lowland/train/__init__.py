@@ -35,6 +35,7 @@ from lowland.train.contrastive.ratio import MinimumProbabilityFlow, RatioMatchin
 from lowland.train.fit import Fit, fit
 from lowland.train.history import History, Record
 from lowland.train.rollback import Rollback
+from lowland.train.schedule import one_cycle
 from lowland.train.strategy import GradientStrategy, Outcome, Strategy
 
 __all__ = [
@@ -77,4 +78,5 @@ __all__ = [
     "VarianceCovariance",
     "Variational",
     "fit",
+    "one_cycle",
 ]
