@@ -6,7 +6,8 @@ is a way to infer z, to shape the surface, or to put a question to it:
 - `lowland.energies`: models, one a file; `Energy` is the base of yours.
 - `lowland.infer`, `lowland.free_energy`: eliminate the latent z.
 - `lowland.fit` with a strategy: shape the surface.
-- `lowland.score`, `complete`, `project`, `predict`, `sample`, `encode`, `likelihood`: ask.
+- `lowland.score`, `complete`, `project`, `predict`, `rollout`, `sample`, `encode`, `likelihood`:
+  ask.
 - `lowland.diagnose`: can the surface, the chains, the run be trusted?
 - `lowland.save`, `lowland.load`: keep it.
 - `lowland.data`, `lowland.plot`, `lowland.testing`: real data in, pictures out, contracts.
@@ -34,11 +35,14 @@ if TYPE_CHECKING:
     from lowland.ask import (
         Completion,
         Likelihood,
+        Prediction,
+        Rollout,
         complete,
         encode,
         likelihood,
         predict,
         project,
+        rollout,
         sample,
         score,
     )
@@ -75,6 +79,7 @@ if TYPE_CHECKING:
         EquilibriumMatching,
         ExpectationMaximization,
         Fit,
+        FreeEnergyDescent,
         GradientDescent,
         InfoNCE,
         LearnedCodes,
@@ -113,11 +118,14 @@ _HOMES = {
     "lowland.ask": (
         "Completion",
         "Likelihood",
+        "Prediction",
+        "Rollout",
         "complete",
         "encode",
         "likelihood",
         "predict",
         "project",
+        "rollout",
         "sample",
         "score",
     ),
@@ -154,6 +162,7 @@ _HOMES = {
         "EquilibriumMatching",
         "ExpectationMaximization",
         "Fit",
+        "FreeEnergyDescent",
         "GradientDescent",
         "InfoNCE",
         "LearnedCodes",
@@ -238,6 +247,7 @@ __all__ = [
     "ExpectationMaximization",
     "Fit",
     "FreeEnergy",
+    "FreeEnergyDescent",
     "Gibbs",
     "GibbsWithGradients",
     "GradientDescent",
@@ -263,12 +273,14 @@ __all__ = [
     "OneHot",
     "ParallelTempering",
     "PersistentContrastiveDivergence",
+    "Prediction",
     "PredictiveSparseDecomposition",
     "Quadrature",
     "RandomWalk",
     "RatioMatching",
     "Real",
     "Regularized",
+    "Rollout",
     "SIGReg",
     "Scaled",
     "Scaling",
@@ -299,6 +311,7 @@ __all__ = [
     "predict",
     "pretext",
     "project",
+    "rollout",
     "sample",
     "save",
     "score",

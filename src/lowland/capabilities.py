@@ -27,6 +27,8 @@ from lowland._masks import ReadsCorrupted as ReadsCorrupted
 from lowland._masks import ReadsMasks as ReadsMasks
 from lowland._masks import SuggestsMasks as SuggestsMasks
 from lowland._quantizing import Quantizes as Quantizes
+from lowland._restarts import RestartsUnused as RestartsUnused
+from lowland._restarts import SplitsCodes as SplitsCodes
 
 
 @runtime_checkable
@@ -151,14 +153,6 @@ class Constrained(Protocol):
 
     def project_parameters(self) -> None:
         """Set the parameters, in place, to allowed ones near them."""
-
-
-@runtime_checkable
-class RestartsUnused(Protocol):
-    """Offers to start parts again that no item uses, after `SolvesParameters.solve_parameters`."""
-
-    def restart_unused(self, statistics: dict[str, Tensor]) -> int:
-        """Start the unused parts again, in place and in the sums; return how many there were."""
 
 
 @runtime_checkable
@@ -331,6 +325,7 @@ CAPABILITIES: tuple[type, ...] = (
     CompletesCodes,
     Constrained,
     RestartsUnused,
+    SplitsCodes,
     Decodes,
     DecodesByOperator,
     DecodesLinearly,

@@ -17,7 +17,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "lowland"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("_errors", "_modes", "_random", "_version"),
     ("_shapes",),
-    ("latent", "domain", "_embedding", "_gibbs", "_masks", "_quantizing"),
+    ("latent", "domain", "_embedding", "_gibbs", "_masks", "_quantizing", "_restarts"),
     ("capabilities",),
     ("energy",),
     ("_border", "mixture", "scaling"),

@@ -71,6 +71,9 @@ CASES: dict[str, Callable[[], Energy]] = {
     "Network": lambda: ll.energies.Network.from_data(
         points(8, 5), hidden=(6, 6), generator=seeded()
     ),
+    "NextFrame": lambda: ll.energies.NextFrame(
+        (2, 5, 6), past=2, k=3, noise=0.5, actions=1, widths=(3, 4), generator=seeded()
+    ),
     "PCA": lambda: ll.energies.PCA(points(2, 5), points(5)),
     "ProbabilisticPCA": lambda: ll.energies.ProbabilisticPCA(points(2, 5), points(5), noise=0.7),
     "RestrictedBoltzmann": lambda: ll.energies.RestrictedBoltzmann(
@@ -98,8 +101,9 @@ CONDITIONS: dict[str, Callable[[], torch.Tensor]] = {
     "LeastSquares": lambda: points(6, 3),
     "MaskedAutoencoder": lambda: points(6, 2, 3) > 0,
     "MaskedImage": lambda: points(6, 2, 4, 6) > -1.5,
+    "NextFrame": lambda: points(6, 2, 3, 5, 6),
 }
-NEED_NO_CONDITION = set(CONDITIONS) - {"LeastSquares"}
+NEED_NO_CONDITION = set(CONDITIONS) - {"LeastSquares", "NextFrame"}
 
 
 def test_every_public_energy_has_a_case() -> None:

@@ -10,9 +10,9 @@ from rich.table import Table
 from torch import Tensor
 
 import lowland as ll
-from lowland._errors import CapabilityError, ShapeError
+from lowland._errors import CapabilityError, DomainError, ShapeError
 from lowland.cli._data import Items, items_for
-from lowland.cli._files import save_arrays, save_picture, save_rows
+from lowland.cli._files import save_arrays, save_film, save_picture, save_rows
 from lowland.cli._names import find_energy
 from lowland.cli._run import read_run
 from lowland.cli._text import console, plural
@@ -20,6 +20,9 @@ from lowland.pretext import region
 
 SHOWN = 10
 LIMIT = 10
+FILMS = (".gif", ".mp4")
+# Pasts in a film, futures of each, and how many steps they go on.
+FILMED, FUTURES, STEPS = 4, 3, 12
 
 
 class Answer(NamedTuple):
@@ -32,6 +35,7 @@ class Answer(NamedTuple):
         header: the names of the columns of `rows`.
         rows: everything, a row each, for a .csv file.
         draw: makes a picture.
+        film: writes a film to a path, where the answer can be one.
     """
 
     summary: str
@@ -40,6 +44,7 @@ class Answer(NamedTuple):
     header: list[str]
     rows: Tensor
     draw: Callable[[], Any]
+    film: Callable[[Path], Any] | None = None
 
 
 class Asked(NamedTuple):
@@ -92,7 +97,15 @@ def answer(
         else:
             save_arrays(out, result.arrays)
         page.print(f"written to {out}", markup=False, soft_wrap=True)
-    if picture is not None:
+    if picture is not None and picture.suffix.lower() in FILMS:
+        if result.film is None:
+            raise DomainError(
+                f"'--picture {picture}' is a film, and the answer is none: only predict of a "
+                f"run on videos is. Give .png, .svg or .pdf."
+            )
+        save_film(picture, result.film)
+        page.print(f"filmed in {picture}", markup=False, soft_wrap=True)
+    elif picture is not None:
         save_picture(picture, result.draw)
         page.print(f"drawn in {picture}", markup=False, soft_wrap=True)
 
@@ -159,15 +172,26 @@ def _predict(asked: Asked) -> Answer:
             "predict goes from x to y, and this run has no x: it models y alone. Ask complete "
             "--observed REGION, or train with `lowland fit … --given REGION`."
         )
-    found = ll.predict(asked.energy, items.x, generator=asked.generator, **asked.options)
+    x = items.x
+    found = ll.predict(asked.energy, x, generator=asked.generator, **asked.options)
+    event = asked.energy.event
+    frames = items.halves is None and x.dim() == 5 and tuple(x.shape[2:]) == event
 
     def draw() -> Any:
+        if frames:
+            return ll.plot.futures(x, found, y=items.y)
         whole = ll.Completion(items.whole(found.y), found.energy, found.count)
         if items.data.kind == "image" and items.halves is not None:
             return ll.plot.completions(items.data.y, items.halves.observed, whole)
         return ll.plot.samples(_reached(whole.y, found.count))
 
-    return _several(asked, found, draw)
+    def film(path: Path) -> None:
+        pasts = x[:FILMED]
+        rolled = ll.rollout(asked.energy, pasts, steps=STEPS, n=FUTURES, generator=asked.generator)
+        seen = pasts.unsqueeze(1).expand(-1, FUTURES, *pasts.shape[1:])
+        ll.plot.movie(torch.cat([seen, rolled.y], 2).flatten(0, 1), path, columns=FUTURES)
+
+    return _several(asked, found, draw)._replace(film=film if frames else None)
 
 
 def _reached(y: Tensor, count: Tensor) -> Tensor:

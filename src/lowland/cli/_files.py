@@ -49,6 +49,15 @@ def save_picture(path: Path, draw: Callable[[], Any]) -> None:
     _write(path, lambda: figure.savefig(path))
 
 
+def save_film(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a film.
+
+    Raises:
+        LowlandError: the library for it is missing, or the file cannot be written.
+    """
+    _write(path, lambda: write(path))
+
+
 def _write(path: Path, write: Callable[[], None]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

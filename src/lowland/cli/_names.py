@@ -24,6 +24,7 @@ from lowland.capabilities import (
     Reconstructs,
     SolvesParameters,
     SolvesSoftly,
+    SplitsCodes,
 )
 from lowland.cli._options import refuse_unknown
 from lowland.infer import GuessesCodes
@@ -159,6 +160,8 @@ def default_strategy(energy: Energy) -> type[Strategy]:
         return train.PredictiveSparseDecomposition
     if isinstance(energy, SolvesParameters):
         return train.CoordinateDescent
+    if isinstance(energy, SplitsCodes):
+        return train.FreeEnergyDescent
     if isinstance(energy, EncodesNoisily):
         return train.Variational
     if isinstance(energy, Quantizes):

@@ -20,7 +20,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "likelihood": ("data", "limit", "beta", "seed"),
 }
 OUTPUTS = (".npz", ".csv")
-PICTURES = (".png", ".svg", ".pdf")
+PICTURES = (".png", ".svg", ".pdf", ".gif", ".mp4")
 
 
 def register(app: typer.Typer) -> None:
@@ -100,7 +100,12 @@ def ask(
     ] = None,
     picture: Annotated[
         Path | None,
-        typer.Option("--picture", metavar="FILE", help="Draw the answers: .png, .svg or .pdf."),
+        typer.Option(
+            "--picture",
+            metavar="FILE",
+            help="Draw the answers: .png, .svg or .pdf; predict of videos goes on as a .gif or "
+            ".mp4.",
+        ),
     ] = None,
     energy: Annotated[
         str | None,

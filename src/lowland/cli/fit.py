@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
             "lowland fit people.csv --drop id --label city --energy autoencoder "
             "--set code=2 --epochs 200 --out runs/people",
             "lowland fit digits --energy least-squares --given left --out runs/blurry",
+            "lowland fit street.mp4 --energy next-frame --size 48x64 --out runs/street",
             "lowland fit data.npz --energy mymodule:MyEnergy --out runs/mine",
             "lowland fit rows.npy --stream --energy kmeans --set k=256 --out runs/wells",
             "lowland fit --config run.toml --seed 1",
@@ -38,7 +39,7 @@ def fit(
         str,
         typer.Argument(
             help="digits, toy:NAME (such as toy:spiral?n=2000), a .csv, .tsv, .parquet, .npz or "
-            ".npy file, or a folder of images."
+            ".npy file, a video, or a folder of images."
         ),
     ],
     energy: Annotated[

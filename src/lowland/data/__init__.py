@@ -12,6 +12,8 @@
 | `tables.py` | pandas, polars and pyarrow frames, .csv, .tsv and .parquet files |
 | `images.py` | a folder of images |
 | `text.py`, `tokenizer.py` | text files as blocks of tokens; WordPiece and byte-pair vocabularies |
+| `video.py` | clips of a video file, decoded frame by frame |
+| `moving.py` | digits that turn or bounce, every possible future known |
 | `stream.py` | blocks of rows of what is larger than memory |
 
 A new source is one file here with a function that returns a `Dataset`, and a line in `read.py`.
@@ -28,6 +30,7 @@ from lowland.data.dataset import Dataset
 from lowland.data.densities import log_density
 from lowland.data.digits import digits
 from lowland.data.images import image_folder
+from lowland.data.moving import Futures, bouncing_digits, turning_digits
 from lowland.data.read import read
 from lowland.data.stream import Stream, stream
 from lowland.data.tables import from_frame
@@ -43,14 +46,19 @@ from lowland.data.toys import (
     ring,
     spiral,
 )
+from lowland.data.video import Clips, clips
 
 __all__ = [
+    "Clips",
     "Dataset",
+    "Futures",
     "Stream",
     "Tokenizer",
     "bars_and_stripes",
     "binary_digits",
+    "bouncing_digits",
     "checkerboard",
+    "clips",
     "digits",
     "eight_gaussians",
     "ellipse",
@@ -68,4 +76,5 @@ __all__ = [
     "stream",
     "stream_text",
     "text_file",
+    "turning_digits",
 ]

@@ -19,6 +19,8 @@ from lowland.data.images import SUFFIXES, image_folder
 from lowland.data.tables import from_frame, table_file
 from lowland.data.text import text_file
 from lowland.data.toys import TOYS
+from lowland.data.video import SUFFIXES as VIDEOS
+from lowland.data.video import video_file
 
 _FILES: dict[str, Callable[..., Dataset]] = {
     ".csv": table_file,
@@ -28,6 +30,7 @@ _FILES: dict[str, Callable[..., Dataset]] = {
     ".npy": array_file,
     ".txt": text_file,
     ".md": text_file,
+    **dict.fromkeys(VIDEOS, video_file),
 }
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
@@ -38,12 +41,13 @@ def read(source: Any, **options: Any) -> Dataset:
     Args:
         source: a Dataset (returned as it is), a tensor or NumPy array `(n, *event)`, a pair (x, y)
             of them, a pandas, polars or pyarrow frame, or a path or string: a folder of images, a
-            .csv, .tsv, .parquet, .npz, .npy, .txt or .md file, "digits", or "toy:NAME", which may
-            carry its options: "toy:spiral?n=2000&seed=3".
+            .csv, .tsv, .parquet, .npz, .npy, .txt or .md file, a video, "digits", or "toy:NAME",
+            which may carry its options: "toy:spiral?n=2000&seed=3".
         options: passed to the reader of that source: `labels`, `dtype` (`from_array`), `columns`,
             `drop`, `label`, `dtype` (`from_frame`), with `header`, `delimiter` (`table_file`),
             `key`, `label`, `condition`, `dtype` (`array_file`), `size`, `grayscale`
-            (`image_folder`), `n`, `noise`, `seed` or `generator`, `dtype` (a toy).
+            (`image_folder`), `past`, `ahead`, `size`, `gray`, `stride` (a video), `n`, `noise`,
+            `seed` or `generator`, `dtype` (a toy).
 
     Raises:
         DataError: the source is missing, damaged, or cannot be read as numbers.

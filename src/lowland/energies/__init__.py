@@ -17,6 +17,7 @@ from lowland.energies.masked_autoencoder import MaskedAutoencoder
 from lowland.energies.masked_image import MaskedImage
 from lowland.energies.masked_tokens import MaskedTokens
 from lowland.energies.network import Network
+from lowland.energies.next_frame import NextFrame
 from lowland.energies.pca import PCA, ProbabilisticPCA
 from lowland.energies.restricted_boltzmann import RestrictedBoltzmann
 from lowland.energies.sparse_coding import SparseCoding
@@ -44,6 +45,7 @@ __all__ = [
     "MaskedImage",
     "MaskedTokens",
     "Network",
+    "NextFrame",
     "ProbabilisticPCA",
     "RestrictedBoltzmann",
     "Ring",

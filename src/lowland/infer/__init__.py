@@ -23,7 +23,7 @@ from lowland.infer.choose import (
 )
 from lowland.infer.descent import Descent, descend, minimize, value_and_gradient
 from lowland.infer.eliminated import FreeEnergy
-from lowland.infer.enumerate import every_code, table_of_codes
+from lowland.infer.enumerate import enumerable, every_code, log_mean, table_of_codes
 from lowland.infer.estimate import FreeEnergyEstimate, estimate
 from lowland.infer.implicit import implicit
 from lowland.infer.lasso import duality_gap
@@ -50,6 +50,7 @@ __all__ = [
     "descend",
     "duality_gap",
     "eliminate",
+    "enumerable",
     "estimate",
     "every_code",
     "find_codes",
@@ -59,6 +60,7 @@ __all__ = [
     "guess",
     "implicit",
     "infer",
+    "log_mean",
     "minimize",
     "shortfall",
     "solve",

@@ -17,7 +17,7 @@ from lowland.capabilities import (
 )
 from lowland.energy import Energy, Reparametrized
 from lowland.infer.closed_form import free_energy_linear, solve_linear
-from lowland.infer.enumerate import best_codes, log_sum
+from lowland.infer.enumerate import best_codes, enumerable, log_sum
 from lowland.infer.marginal import FindModes, Marginal, marginalize
 from lowland.infer.operator import solve_operator
 from lowland.infer.positions import solve_positions
@@ -312,7 +312,7 @@ def evaluate(
         return _known(energy(y, x=x, z=find_codes(energy, y, x)), "minimum")
     endless = isinstance(latent, Continuous) and math.isinf(latent.log_volume())
     measure = measure or ("sum" if endless else "mean")
-    if isinstance(latent, OneHot | Grid) or (isinstance(latent, Codes) and latent.enumerable):
+    if enumerable(latent):
         return _known(log_sum(energy, y, x, beta, measure), "log-sum")
     if measure == "mean" and endless:
         raise CapabilityError(

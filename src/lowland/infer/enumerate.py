@@ -12,6 +12,11 @@ from lowland.energy import Energy
 from lowland.latent import Codes, Grid, Latent, OneHot
 
 
+def enumerable(latent: Latent) -> bool:
+    """Whether every code of this latent can be looked at."""
+    return isinstance(latent, OneHot | Grid) or (isinstance(latent, Codes) and latent.enumerable)
+
+
 def every_code(latent: Latent, like: Tensor) -> Tensor:
     """All codes of a finite latent: `(k,)` int64 for `OneHot`, `(k, m)` for `Codes` and `Grid`.
 
@@ -86,16 +91,21 @@ def best_codes(energy: Energy, y: Tensor, x: Tensor | None) -> Tensor:
     return codes[best]
 
 
-def log_sum(energy: Energy, y: Tensor, x: Tensor | None, beta: float, measure: str) -> Tensor:
-    """F_beta over all codes, `(n,)`; for a `Grid` the midpoint rule for the integral."""
-    table = table_of_codes(energy, y, x)
+def log_mean(table: Tensor, beta: float) -> Tensor:
+    r"""$-\frac{1}{\beta} \log \frac{1}{k} \sum_z e^{-\beta E_z}$ of energies `(n, k)`, `(n,)`."""
     if beta == 0:
         return table.mean(-1)
     # From the least energy up, so that neither a small beta nor a large energy costs digits.
     least = table.detach().amin(-1)
     above = torch.expm1(-beta * (table - least.unsqueeze(-1))).mean(-1)
-    value = least - torch.log1p(above) / beta
-    if measure == "mean":
+    return least - torch.log1p(above) / beta
+
+
+def log_sum(energy: Energy, y: Tensor, x: Tensor | None, beta: float, measure: str) -> Tensor:
+    """F_beta over all codes, `(n,)`; for a `Grid` the midpoint rule for the integral."""
+    table = table_of_codes(energy, y, x)
+    value = log_mean(table, beta)
+    if measure == "mean" or beta == 0:
         return value
     # Each of k codes counts for one, each point of a grid for its cell.
     latent = energy.latent

@@ -1,14 +1,17 @@
 """Pictures of energies, of their answers and of training, and the report that collects them.
 
 `surfaces` looks at energies in the plane from above, `profiles` along a line through any space,
-`grids` shows items and answers, `traces` what happened over time and how scores spread, `curves`
-what labels buy; `report` writes one self-contained page. Each function returns a matplotlib figure
-that belongs to no window: save it with `figure.savefig(...)`.
+`grids` shows items and answers, `futures` what may come next, `traces` what happened over time and
+how scores spread, `curves` what labels buy; `report` writes one self-contained page, `movie` a
+film. The others return a matplotlib figure that belongs to no window: save it with
+`figure.savefig(...)`.
 """
 
 from lowland.plot._canvas import new_figure
 from lowland.plot.curves import label_efficiency
+from lowland.plot.futures import futures
 from lowland.plot.grids import completions, images, projections, prototypes, samples
+from lowland.plot.movie import movie
 from lowland.plot.profiles import profile
 from lowland.plot.report import Report
 from lowland.plot.surfaces import surface, wells
@@ -17,9 +20,11 @@ from lowland.plot.traces import histogram, training
 __all__ = [
     "Report",
     "completions",
+    "futures",
     "histogram",
     "images",
     "label_efficiency",
+    "movie",
     "new_figure",
     "profile",
     "projections",

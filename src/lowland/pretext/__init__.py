@@ -2,10 +2,12 @@
 
 `Given` keeps one mask for every datum; `region` names the usual ones (a half, some columns).
 `Future`, `Masked` and `Occluded` are tasks: masks drawn from a generator, which serve training,
-evaluation and questions alike. `corrupt` holds the damage that denoising undoes, `views` the
-changes that leave a thing what it is, whose results a joint embedding compares.
+evaluation and questions alike. `with_actions` adds to the past what is done. `corrupt` holds the
+damage that denoising undoes, `views` the changes that leave a thing what it is, whose results a
+joint embedding compares.
 """
 
+from lowland.pretext.acting import with_actions
 from lowland.pretext.corrupt import (
     Corruption,
     GaussianNoise,
@@ -39,4 +41,5 @@ __all__ = [
     "check_levels",
     "region",
     "usual_views",
+    "with_actions",
 ]

@@ -11,6 +11,7 @@ from lowland.train.architectural.amortized import (
 from lowland.train.architectural.contraction import Contraction
 from lowland.train.architectural.coordinate_descent import CoordinateDescent
 from lowland.train.architectural.expectation_maximization import ExpectationMaximization
+from lowland.train.architectural.free_energy_descent import FreeEnergyDescent
 from lowland.train.architectural.gradient import GradientDescent
 from lowland.train.architectural.learned_codes import LearnedCodes
 from lowland.train.architectural.mini_batch import MiniBatch
@@ -50,6 +51,7 @@ __all__ = [
     "EquilibriumMatching",
     "ExpectationMaximization",
     "Fit",
+    "FreeEnergyDescent",
     "GradientDescent",
     "GradientStrategy",
     "History",

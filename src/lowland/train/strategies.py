@@ -14,6 +14,7 @@ from lowland.train.architectural.amortized import (
 from lowland.train.architectural.contraction import Contraction
 from lowland.train.architectural.coordinate_descent import CoordinateDescent
 from lowland.train.architectural.expectation_maximization import ExpectationMaximization
+from lowland.train.architectural.free_energy_descent import FreeEnergyDescent
 from lowland.train.architectural.gradient import GradientDescent
 from lowland.train.architectural.learned_codes import LearnedCodes
 from lowland.train.architectural.mini_batch import MiniBatch
@@ -89,8 +90,14 @@ SEVEN: tuple[Row, ...] = (
     Row(
         "A1",
         "build the machine so that the volume of low energy is bounded",
-        (CoordinateDescent, ExpectationMaximization, GradientDescent, MiniBatch),
-        ("KMeans", "PCA", "ProbabilisticPCA", "GaussianMixture", "Ellipse"),
+        (
+            CoordinateDescent,
+            ExpectationMaximization,
+            FreeEnergyDescent,
+            GradientDescent,
+            MiniBatch,
+        ),
+        ("KMeans", "PCA", "ProbabilisticPCA", "GaussianMixture", "Ellipse", "NextFrame"),
         "https://doi.org/10.1109/TIT.1982.1056489",
     ),
     Row(

@@ -1,0 +1,27 @@
+"""What an energy may offer to start codes again that no datum uses.
+
+Both are part of `lowland.capabilities`, where to import them from.
+"""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@runtime_checkable
+class RestartsUnused(Protocol):
+    """Offers to start parts again that no item uses, after `SolvesParameters.solve_parameters`."""
+
+    def restart_unused(self, statistics: dict[str, Tensor]) -> int:
+        """Start the unused parts again, in place and in the sums; return how many there were."""
+
+
+@runtime_checkable
+class SplitsCodes(Protocol):
+    """Offers to start codes again beside others, for strategies that follow slopes."""
+
+    def split_codes(
+        self, used: Tensor, unused: Tensor, *, generator: torch.Generator | None
+    ) -> None:
+        """Make each unused code, in place, a near copy of a used one that halves its mass."""
