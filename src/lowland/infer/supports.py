@@ -23,8 +23,8 @@ class Supports(NamedTuple):
         rows: which items, `(b,)`.
         atoms: their atoms, `(b, s)`; the number of atoms k where a place is empty.
         z: the coefficients, `(b, s)`; 0 where a place is empty.
-        inverse: of the Gram matrix of an item's atoms, `(b, s, s)`; 0 where a place is empty.
-        used: how many places of each item were ever taken, `(b, 1)`; those after them are empty.
+        inverse: of the Gram matrix of an item's atoms, `(b, s, s)`; what an empty place holds is
+            rounding.
         steps: how many steps each item has taken, `(b,)`.
     """
 
@@ -32,7 +32,6 @@ class Supports(NamedTuple):
     atoms: Tensor
     z: Tensor
     inverse: Tensor
-    used: Tensor
     steps: Tensor
 
     def take(self, chosen: Tensor) -> "Supports":
@@ -92,48 +91,102 @@ class Gram:
         inverse.diagonal(dim1=1, dim2=2).sub_(empty)
         return at._replace(inverse=inverse)
 
-    def enter(self, at: Supports, entering: Tensor) -> tuple[Supports, Tensor]:
-        """Give atoms a place, and the inverse a row and a column for each, by its Schur complement.
+    def enter(self, at: Supports, entering: Tensor, downhill: Tensor) -> "Entered":
+        """Give atoms a place, and find how the inverse changes by its Schur complement.
 
         Args:
-            at: items with room for them: their atoms and inverse change in place.
+            at: items with an empty place for each atom: their atoms change, their inverse does not.
             entering: `(b, q)`, k for none.
-
-        Returns:
-            The items, and the place of each atom that enters, `(b, q)`; for none any place.
+            downhill: what the inverse is also applied to, `(b, s)`; 0 where a place is empty.
         """
-        dtype = at.inverse.dtype
+        dtype, q = at.inverse.dtype, entering.shape[1]
         new = entering != self.k
-        places = (at.used + new.cumsum(1) - 1).clamp_(min=0)
+        places = _first_empty(at.atoms == self.k, new)
         across = self.between(entering, at.atoms).to(dtype)
         complement = self.between(entering, entering).to(dtype)
         complement.diagonal(dim1=1, dim2=2).add_((~new).to(dtype))
-        solved = torch.bmm(across, at.inverse)
+        both = torch.cat([across, downhill.to(dtype).unsqueeze(1)], 1)
+        solved, way = torch.bmm(both, at.inverse).split((q, 1), 1)
         shrunk = torch.linalg.inv_ex(complement.sub_(torch.bmm(solved, across.mT))).inverse
         solved.scatter_(2, places.unsqueeze(2), -new.to(dtype).unsqueeze(2))
-        at.inverse.baddbmm_(_times(shrunk, solved).mT, solved)
         # Adding, for an atom that does not enter may share a place with one that does.
         at.atoms.scatter_add_(1, places, entering - self.k)
-        return at._replace(used=at.used + new.sum(1, keepdim=True)), places
+        return Entered(places, way.squeeze(1), Change(_times(shrunk, solved), solved))
 
-    def leave(self, at: Supports, place: Tensor, leaves: Tensor) -> None:
-        """Empty a place of some items, in place; a trace of rounding stays in the inverse.
+    def update(self, at: Supports, change: "Change") -> None:
+        """Add a change to the inverse, and calculate afresh where it may be mostly rounding."""
+        at.inverse.baddbmm_(change.left.mT, change.right)
+        if change.pivot is not None:
+            large = change.pivot * self._scale.to(change.pivot.dtype)
+            doubtful = torch.nonzero((large > _DOUBTFUL[large.dtype]).flatten()).flatten()
+            if len(doubtful):
+                fresh = self.invert(at.take(doubtful)).inverse
+                at.inverse.index_copy_(0, doubtful, fresh.to(at.inverse.dtype))
+
+
+class Change(NamedTuple):
+    """What is still to be added to the inverses of some items, as few products of vectors.
+
+    Attributes:
+        left: `(b, r, s)`; the change is the sum over r of left times right.
+        right: `(b, r, s)`.
+        pivot: of the atom that leaves, `(b, 1)`; 0 where none does, None where none may.
+    """
+
+    left: Tensor
+    right: Tensor
+    pivot: Tensor | None = None
+
+    @classmethod
+    def none(cls, at: Supports) -> "Change":
+        """No change."""
+        nothing = at.inverse.new_zeros(len(at.rows), 0, at.atoms.shape[1])
+        return cls(nothing, nothing)
+
+    def applied(self, vector: Tensor) -> Tensor:
+        """The change times a vector `(b, s)`."""
+        share = torch.bmm(self.right, vector.unsqueeze(2))
+        return torch.bmm(share.mT, self.left).squeeze(1)
+
+    def leave(self, at: Supports, place: Tensor, leaves: Tensor) -> tuple["Change", Tensor]:
+        """The change after an atom of some items has left, too.
 
         Args:
-            at: items.
-            place: which one, `(b, 1)`.
-            leaves: of which items, `(b, 1)` bool.
+            at: items whose inverse lacks this change.
+            place: of which atom, `(b, 1)`.
+            leaves: whether it leaves, `(b, 1)` bool.
+
+        Returns:
+            The change, and the row of the inverse at the place over its pivot, `(b, s)`; 0 for
+            items that no atom leaves.
         """
         row = at.inverse.gather(1, place.unsqueeze(2).expand(-1, 1, at.atoms.shape[1]))
-        pivot = row.squeeze(1).gather(1, place)
-        share = row.mT * torch.where(leaves, pivot.reciprocal(), 0).unsqueeze(2)
-        at.inverse.addcmul_(share, row, value=-1)
-        at.atoms.scatter_add_(1, place, (self.k - at.atoms.gather(1, place)) * leaves)
-        large = pivot * self._scale.to(pivot.dtype) > _DOUBTFUL[pivot.dtype]
-        doubtful = torch.nonzero((leaves & large).flatten()).flatten()
-        if len(doubtful):
-            fresh = self.invert(at.take(doubtful)).inverse
-            at.inverse.index_copy_(0, doubtful, fresh.to(pivot.dtype))
+        at_place = self.left.gather(2, place.unsqueeze(1).expand(-1, self.left.shape[1], 1))
+        row = row + torch.bmm(at_place.mT, self.right)
+        pivot = row.gather(2, place.unsqueeze(1)).squeeze(1)
+        share = row * torch.where(leaves, pivot.reciprocal(), 0).unsqueeze(2)
+        left, right = torch.cat([self.left, -share], 1), torch.cat([self.right, row], 1)
+        return Change(left, right, pivot * leaves), share.squeeze(1)
+
+
+class Entered(NamedTuple):
+    """What follows from atoms that enter.
+
+    Attributes:
+        places: where each has its place, `(b, q)`; for none any place.
+        way: the inverse as it was, times the vector given, `(b, s)`.
+        change: of the inverse.
+    """
+
+    places: Tensor
+    way: Tensor
+    change: Change
+
+
+def _first_empty(empty: Tensor, new: Tensor) -> Tensor:
+    """An empty place for each of what is new, the first one first, `(b, q)`."""
+    wanted = new.cumsum(1).clamp_(min=1)
+    return torch.searchsorted(empty.cumsum(1), wanted).clamp_(max=empty.shape[1] - 1)
 
 
 def _times(a: Tensor, b: Tensor) -> Tensor:
@@ -145,18 +198,11 @@ def _times(a: Tensor, b: Tensor) -> Tensor:
 
 
 def packed(at: Supports, k: int) -> Supports:
-    """With the empty places of every item last, and none that all items leave empty."""
+    """Items without an inverse yet, with the empty places of each last and no more than needed."""
     empty = at.atoms == k
-    used = empty.shape[1] - empty.sum(1, keepdim=True)
-    width = int(used.amax()) if empty.numel() else 0
+    width = empty.shape[1] - int(empty.sum(1).amin()) if empty.numel() else 0
     order = empty.to(torch.int8).argsort(dim=1, stable=True)[:, :width]
-    inverse = at.inverse
-    if inverse.shape[1]:
-        inverse = inverse.gather(1, order.unsqueeze(2).expand(-1, -1, inverse.shape[2]))
-        inverse = inverse.gather(2, order.unsqueeze(1).expand(-1, width, -1))
-    return at._replace(
-        atoms=at.atoms.gather(1, order), z=at.z.gather(1, order), inverse=inverse, used=used
-    )
+    return at._replace(atoms=at.atoms.gather(1, order), z=at.z.gather(1, order))
 
 
 def widened(at: Supports, width: int, k: int) -> Supports:

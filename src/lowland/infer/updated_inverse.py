@@ -9,7 +9,7 @@ from torch.nn import functional
 from lowland.infer.active_set import Solved
 from lowland.infer.entering import GROUPS, explained, highest_of_groups
 from lowland.infer.lasso import Certificate, Lasso, certify
-from lowland.infer.supports import Gram, Supports, joined, packed, widened
+from lowland.infer.supports import Change, Gram, Supports, joined, widened
 
 # Items that work together: enough to pay for the calls, few enough to stay in cache.
 _BLOCK = 1024
@@ -86,7 +86,7 @@ def updated_inverse(
     blocks = coarse.begin(target.float(), start)
     coarse.run(target, blocks, min(steps, _COARSE_STEPS), lambda s, _: waiting.append(s))
     fine = _Problem(problem, torch.float64, dtype, tolerance)
-    fine.run(target, waiting, min(steps, _FINE_STEPS), finish)
+    fine.run(target, fine.merged(waiting), min(steps, _FINE_STEPS), finish)
     return Solved(z[:, :k], value, gap, made)
 
 
@@ -126,7 +126,6 @@ class _Problem:
             none.flatten(1).long(),
             none.flatten(1),
             none,
-            zero[:, None],
             zero,
         )
         return [
@@ -144,7 +143,7 @@ class _Problem:
             zero = torch.zeros_like(part)
             none = code.new_zeros(len(part), 0, 0)
             atoms = atoms.masked_fill(z == 0, self.k)
-            at = Supports(part, atoms, z, none, zero.unsqueeze(1), zero)
+            at = Supports(part, atoms, z, none, zero)
             residual = target.index_select(0, part) - explained(self.atoms, at.atoms, at.z)
             slope = (self.atoms @ residual.T).gather(0, atoms.T).T
             blocks.append(self.gram.start(at, slope, self.penalty))
@@ -167,13 +166,14 @@ class _Problem:
                 points = target.index_select(0, block.rows).to(self.dtype)
                 at = block._replace(z=block.z.to(self.dtype))
                 left.extend(self._descend(points, at, steps, stop, finish))
-            blocks = self._merge(left)
+            blocks = self.merged(left)
 
     def _size(self, at: Supports, more: int = 0) -> int:
         """How many bytes the inverses take, or would with more places."""
         return len(at.rows) * (at.atoms.shape[1] + more) ** 2 * at.inverse.element_size()
 
-    def _merge(self, parts: list[Supports]) -> list[Supports]:
+    def merged(self, parts: list[Supports]) -> list[Supports]:
+        """The items of many blocks in few, those with supports of like size together."""
         blocks: list[Supports] = []
         group: list[Supports] = []
         for part in sorted(parts, key=lambda part: part.atoms.shape[1]):
@@ -239,52 +239,53 @@ class _Problem:
         self, at: Supports, slope: Tensor, entering: Tensor, correlation: Tensor
     ) -> tuple[Supports, Tensor]:
         """One step of each item, and which must settle their signs before more atoms enter."""
-        new = (entering != self.k).sum(1, keepdim=True)
-        if int((at.used + new).amax()) > at.atoms.shape[1]:
-            at, slope = self._room(at, slope, int(new.amax()))
-        sign = torch.where(at.z != 0, at.z, slope).sign()
-        downhill = slope - self.penalty * sign
-        if bool(new.any()):
-            at, places = self.gram.enter(at, entering)
+        change = Change.none(at)
+        if bool((entering != self.k).any()):
+            at, slope = self._room(at, slope, entering)
+            sign = torch.where(at.z != 0, at.z, slope).sign()
+            downhill = slope - self.penalty * sign
+            places, way, change = self.gram.enter(at, entering, downhill)
             fresh = correlation.sign() * (entering != self.k)
             sign.scatter_add_(1, places, fresh)
             rise = (correlation - self.penalty * fresh) * (entering != self.k)
             downhill.scatter_add_(1, places, rise)
-        aim = at.z + self._newton(at, downhill)
+            way += change.applied(downhill.to(way.dtype))
+        else:
+            sign = torch.where(at.z != 0, at.z, slope).sign()
+            downhill = (slope - self.penalty * sign).to(at.inverse.dtype)
+            way = torch.bmm(downhill.unsqueeze(1), at.inverse).squeeze(1)
+        aim = at.z + way.masked_fill_(at.atoms == self.k, 0)
         crossing = aim * sign < 0
         settle = torch.zeros_like(at.rows, dtype=torch.bool)
         if bool(crossing.any()):
             when, place = torch.where(crossing, at.z / (at.z - aim), 2.0).min(1, keepdim=True)
             leaves = when <= 1
             when = when.clamp(max=1)
-            self.gram.leave(at, place, leaves)
-            here = torch.lerp(at.z, aim, when).masked_fill(at.atoms == self.k, 0)
-            way = self._newton(at, downhill * (1 - when))
-            aim = here + way
-            again = (aim * sign < 0) & (at.atoms != self.k)
+            change, share = change.leave(at, place, leaves)
+            here = torch.lerp(at.z, aim, when)
+            # The rest of the way, as it is without the atom that leaves.
+            rest = torch.addcmul(way, way.gather(1, place), share, value=-1) * (1 - when)
+            at.atoms.scatter_add_(1, place, (self.k - at.atoms.gather(1, place)) * leaves)
+            gone = at.atoms == self.k
+            here = here.masked_fill_(gone, 0)
+            aim = here + rest.masked_fill_(gone, 0)
+            again = aim * sign < 0
             settle = again.any(1)
             if bool(settle.any()):
                 part = torch.where(again, here / (here - aim), 1.0)
                 short = part.amin(1, keepdim=True)
-                aim = torch.where(again & (part == short), 0, here + short * way)
+                aim = torch.where(again & (part == short), 0, here + short * (aim - here))
+        self.gram.update(at, change)
         return at._replace(z=aim, steps=at.steps + 1), settle
 
-    def _newton(self, at: Supports, downhill: Tensor) -> Tensor:
-        right = downhill.masked_fill(at.atoms == self.k, 0)
-        way = torch.bmm(right.to(at.inverse.dtype).unsqueeze(1), at.inverse).squeeze(1)
-        return way.to(self.dtype).masked_fill_(at.atoms == self.k, 0)
-
-    def _room(self, at: Supports, slope: Tensor, more: int) -> tuple[Supports, Tensor]:
-        empty = at.atoms == self.k
-        count = empty.shape[1] - empty.sum(1, keepdim=True)
-        if bool((at.used > count).any()):
-            order = empty.to(torch.int8).argsort(dim=1, stable=True)
-            slope = slope.gather(1, order)
-            at = packed(at, self.k)
-            slope = slope[:, : at.atoms.shape[1]]
-        width = at.atoms.shape[1] + more + (GROUPS if at.atoms.shape[1] else 0)
-        slope = functional.pad(slope, (0, width - slope.shape[1]))
-        return widened(at, width, self.k), slope
+    def _room(self, at: Supports, slope: Tensor, entering: Tensor) -> tuple[Supports, Tensor]:
+        """With an empty place for every atom that enters."""
+        new = (entering != self.k).sum(1)
+        lacking = int((new - (at.atoms == self.k).sum(1)).amax())
+        if lacking <= 0:
+            return at, slope
+        width = at.atoms.shape[1] + lacking + (GROUPS if at.atoms.shape[1] else 0)
+        return widened(at, width, self.k), functional.pad(slope, (0, width - slope.shape[1]))
 
 
 def _amax(values: Tensor) -> Tensor:
