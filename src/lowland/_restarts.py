@@ -18,6 +18,17 @@ class RestartsUnused(Protocol):
 
 
 @runtime_checkable
+class StatesPrior(Protocol):
+    """Offers sums that stand for its parameters, for use while few items have been seen."""
+
+    def prior_statistics(self, statistics: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Sums that `solve_parameters` leaves its parameters at, of the weight of those given.
+
+        Only those that `solve_parameters` looks at need be there.
+        """
+
+
+@runtime_checkable
 class SplitsCodes(Protocol):
     """Offers to start codes again beside others, for strategies that follow slopes."""
 

@@ -161,10 +161,17 @@ class SparseCoding(Energy):
             "items": rows.new_tensor(float(len(rows))),
         }
 
-    def unused(self, statistics: dict[str, Tensor]) -> Tensor:
-        """The atoms that no item uses though it was given the chance, which are seeded again."""
+    def prior_statistics(self, statistics: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As if each atom that is not zero had been an item, as long as the code of an item is."""
+        atoms = self._flat().double()
+        squared = statistics["codes"].diagonal().sum() / statistics["items"]
+        weight = squared * (atoms.abs().amax(1) > 0)
+        return {"codes": weight.diag(), "products": weight.unsqueeze(1) * atoms}
+
+    def unused(self, statistics: dict[str, Tensor]) -> Tensor | None:
+        """The atoms that no item uses; None until ten items for each have been seen."""
         if float(statistics["items"]) < _PATIENCE * self.dictionary.shape[-1]:
-            return torch.zeros(0, dtype=torch.int64, device=self.dictionary.device)
+            return None
         return torch.nonzero(statistics["codes"].diagonal() == 0).flatten()
 
     @torch.no_grad()
@@ -197,7 +204,7 @@ class SparseCoding(Energy):
         The sums then begin a new count of the items seen, so that an atom has its chance.
         """
         dead = self.unused(statistics)
-        if len(dead) == 0:
+        if dead is None or len(dead) == 0:
             return 0
         atoms = self._flat().double().clone()
         sums = [statistics[name].double() for name in ("codes", "products", "moments")]

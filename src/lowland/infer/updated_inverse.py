@@ -25,6 +25,8 @@ _FRACTION = 0.8
 # float32 certificates do not reach below about 5e-6, and there Newton's step is exact anyway.
 _COARSE = 3e-5
 _COARSE_STEPS = 60
+# Where so much is allowed, the error of a float32 certificate is nothing.
+_LOOSE = 1e-3
 _FINE_STEPS = 20
 # Items still open after so many steps have a poor inverse, and get a new one.
 _REFRESH = {torch.float32: 16, torch.float64: 4}
@@ -78,12 +80,15 @@ def updated_inverse(
         at = done.rows.unsqueeze(1) * (k + 1) + done.atoms
         # Empty places all point at the spare column.
         z.view(-1).index_copy_(0, at.view(-1), done.z.to(dtype).view(-1))
-        value[done.rows], gap[done.rows] = certified.value, certified.gap
+        value[done.rows], gap[done.rows] = certified.value.double(), certified.gap.double()
         made[done.rows] = done.steps
 
     waiting: list[Supports] = []
     coarse = _Problem(problem, torch.float32, torch.float32, max(tolerance, _COARSE))
     blocks = coarse.begin(target.float(), start)
+    if tolerance >= _LOOSE:
+        coarse.run(target, blocks, min(steps, _COARSE_STEPS), finish)
+        return Solved(z[:, :k], value, gap, made)
     coarse.run(target, blocks, min(steps, _COARSE_STEPS), lambda s, _: waiting.append(s))
     fine = _Problem(problem, torch.float64, dtype, tolerance)
     fine.run(target, fine.merged(waiting), min(steps, _FINE_STEPS), finish)

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from lowland._errors import CapabilityError, DomainError
+from lowland._restarts import StatesPrior
 from lowland.capabilities import RestartsUnused, SolvesParameters, SolvesSoftly
 from lowland.energy import Energy
+from lowland.latent import Sparse
 from lowland.train.architectural.reseed import count_uses, reseed, worst
 from lowland.train.architectural.shards import Reduce, Sums, all_reduce, named, share_start
 from lowland.train.architectural.sweep import sweeper_of
@@ -16,7 +18,11 @@ from lowland.train.strategy import Outcome, Strategy
 
 # A code may be unused for want of luck until this many items for each code have been seen.
 _PATIENCE = 10
+# Sparse codes that were found with early atoms are poor: by default what was seen before a batch
+# fades by this power of its share.
+_RECENCY = 1.5
 _SUM = "statistics."
+_PRIOR = "prior."
 
 
 class Running(NamedTuple):
@@ -26,11 +32,13 @@ class Running(NamedTuple):
         statistics: running sums, float64.
         uses: how often each code was the best, `(k,)`; None for other latents.
         items: how many items were seen.
+        prior: sums that stand for the parameters at the start, faded like the others.
     """
 
     statistics: Sums
     uses: Tensor | None
     items: int
+    prior: Sums = {}  # noqa: RUF012  # never changed in place
 
 
 @dataclass(frozen=True)
@@ -42,12 +50,15 @@ class MiniBatch(Strategy):
 
     For K-means each prototype is the running mean of the items it has won. One batch at a time is
     in memory, so the data may be an endless stream. A code that has never been used after ten items
-    for each code starts again at the item of highest energy in the batch. Under torch.distributed
-    the sums of all processes' batches are added up.
+    for each code starts again at the item of highest energy in the batch. Atoms of a dictionary
+    start with the weight of one batch, so that a few items do not carry them off. Under
+    torch.distributed the sums of all processes' batches are added up.
 
     Args:
         forgetting: φ in [0, 1), the part of the earlier sums that each step fades; 0 weighs all
-            items alike, more follows data that drift.
+            items alike, more follows data that drift. None weighs all items alike too, except for
+            sparse codes, which early atoms make poor: there the m items of a batch fade what was
+            seen before by 1 − (1 − m / n)^1.5, with n how many were seen in all.
         code_tolerance: the certificate that a search for codes must reach, where they are searched
             for; for sparse codes the relative duality gap. A coarse one does for sums over many
             items; None asks for codes as exact as elsewhere.
@@ -70,8 +81,8 @@ class MiniBatch(Strategy):
         [0.5, 8.5]
     """
 
-    forgetting: float = 0.0
-    code_tolerance: float | None = 1e-2
+    forgetting: float | None = None
+    code_tolerance: float | None = 0.1
     reduce: Reduce = all_reduce
 
     kind: ClassVar[str] = "architectural"
@@ -79,9 +90,9 @@ class MiniBatch(Strategy):
     uses_optimizer: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.forgetting < 1:
+        if self.forgetting is not None and not 0 <= self.forgetting < 1:
             raise DomainError(
-                f"The 'forgetting' of MiniBatch must be in [0, 1). Got {self.forgetting!r}."
+                f"The 'forgetting' of MiniBatch must be in [0, 1) or None. Got {self.forgetting!r}."
             )
         if self.code_tolerance is not None and not self.code_tolerance >= 0:
             raise DomainError(
@@ -103,12 +114,14 @@ class MiniBatch(Strategy):
         if state is None:
             return None
         kept = {_SUM + name: value for name, value in state.statistics.items()}
+        kept |= {_PRIOR + name: value for name, value in state.prior.items()}
         kept["items"] = torch.tensor(state.items)
         return kept if state.uses is None else kept | {"uses": state.uses}
 
     def restored(self, kept: Sums) -> Running:
         """The running sums that were kept."""
-        return Running(named(kept, _SUM), kept.get("uses"), int(kept["items"]))
+        uses, items = kept.get("uses"), int(kept["items"])
+        return Running(named(kept, _SUM), uses, items, named(kept, _PRIOR))
 
     @torch.no_grad()
     def step(
@@ -133,9 +146,13 @@ class MiniBatch(Strategy):
         batch = self.reduce(batch if used is None else batch | {"uses": used})
         statistics = {name: value.double() for name, value in named(batch, _SUM).items()}
         uses, items = batch.get("uses"), int(batch["items"])
-        if state is not None:
-            kept = 1 - self.forgetting
+        if state is None:
+            prior = energy.prior_statistics(statistics) if isinstance(energy, StatesPrior) else {}
+        else:
+            share = items / (items + state.items)
+            kept = self._kept_share(energy, share)
             statistics = {n: value + kept * state.statistics[n] for n, value in statistics.items()}
+            prior = {name: kept * value for name, value in state.prior.items()}
             items += state.items
             if uses is not None and state.uses is not None:
                 uses = uses + state.uses
@@ -146,9 +163,15 @@ class MiniBatch(Strategy):
                 found = worst(energy, y, x, swept.codes, len(empty))
                 reseeded = reseed(energy, statistics, empty, found, self.reduce)
                 uses[empty[:reseeded]] = 1
-        energy.solve_parameters(statistics)
+        energy.solve_parameters({n: v + prior.get(n, 0) for n, v in statistics.items()})
         if isinstance(energy, RestartsUnused):
             reseeded += energy.restart_unused(statistics)
         mean = batch["energy"] / batch["items"]
         outcome = Outcome(mean, data_energy=mean, reseeded=reseeded)
-        return Running(statistics, uses, items), outcome
+        return Running(statistics, uses, items, prior), outcome
+
+    def _kept_share(self, energy: Energy, share: float) -> float:
+        """What a batch that is this share of all items leaves of the sums before it."""
+        if self.forgetting is not None:
+            return 1 - self.forgetting
+        return (1 - share) ** _RECENCY if isinstance(energy.latent, Sparse) else 1.0
