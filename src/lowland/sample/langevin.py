@@ -9,7 +9,6 @@ from torch import Tensor
 
 from lowland._errors import DomainError
 from lowland._random import normals, source
-from lowland.sample._trace import Gradient
 from lowland.sample.target import Target
 
 # After so many steps it is looked whether all is finite.
@@ -117,11 +116,11 @@ class Langevin:
         noise.
         """
         drawn = source(generator, like=state.y)
-        downhill = target.downhill(state.y) if drawn.device == state.y.device else None
-        while downhill is not None and steps:
+        unseen = drawn.device == state.y.device and target.oversees(state.y)
+        while unseen and steps:
             count = min(steps, _UNSEEN)
             before = drawn.get_state()
-            moved = self._unseen(target, state, downhill, count, self._spread(beta), drawn)
+            moved = self._unseen(target, state, count, self._spread(beta), drawn)
             if moved is None:
                 drawn.set_state(before)
                 break
@@ -134,18 +133,17 @@ class Langevin:
         self,
         target: Target,
         state: LangevinState,
-        downhill: Gradient,
         count: int,
         spread: float,
         generator: torch.Generator,
     ) -> LangevinState | None:
         """So many steps with one look at the end; None if that is not finite."""
         y, gradient = state.y.clone(), state.gradient
+        downhill = target.downhill(y, count - 1)
         for i, noise in enumerate(normals(count, generator, like=y), 1):
             y.add_(gradient, alpha=-self.step_size).add_(noise, alpha=spread)
             if i < count:
                 gradient = downhill(y)
-        target.evaluations += (count - 1) * len(y)
         energy, gradient = target.slope(y)
         if not math.isfinite(float(energy.sum() + gradient.sum() + y.sum())):
             return None

@@ -1,6 +1,7 @@
 """What the chains aim at: an energy of y, its slope by the fastest way, and constraints."""
 
 from collections.abc import Callable
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
@@ -128,16 +129,36 @@ class Target:
         """Whether there is a trace for points like y, so that no other code looks at them."""
         return (y.shape, y.dtype, y.device) in self._bound
 
-    def downhill(self, y: Tensor) -> Gradient | None:
-        """The gradient as a bare function of points like y, for a loop that looks at nothing else.
+    def downhill(self, y: Tensor, calls: int) -> Gradient:
+        """The gradient of points like y, with as little around it as there can be.
 
-        None unless there is a trace, nothing is constrained, and no place without a finite energy
-        can have a finite gradient. The function holds while no weight is changed.
+        Args:
+            y: points `(n, *event)`.
+            calls: how often it is going to be called, for all are counted now; no weight may be
+                changed in between.
+        """
+        if type(self) is not Target or self._constrained:
+            return self.gradient
+        if self._closed is not None:
+            x, alone, both = self._condition(len(y)), self._closed_gradient, self._closed
+            found = (lambda y: both(y, x=x)[1]) if alone is None else partial(alone, x=x)
+        else:
+            bound = self._ready(y)
+            if bound is None:
+                return self.gradient
+            found = bound.gradient
+        self.evaluations += calls * len(y)
+        return found
+
+    def oversees(self, y: Tensor) -> bool:
+        """Whether a place without a finite energy cannot have a finite gradient.
+
+        That is known only of a trace, where nothing is constrained.
         """
         if type(self) is not Target or self._constrained or not self.traced(y):
-            return None
+            return False
         bound = self._ready(y)
-        return None if bound is None or bound.walled else bound.gradient
+        return bound is not None and not bound.walled
 
     def noise(self, y: Tensor, generator: torch.Generator | None) -> Tensor:
         """Standard normal numbers like y, 0 where y is observed."""
