@@ -23,7 +23,7 @@ def test_images_are_fitted_completed_and_encoded(run, folder):
     coded = run("ask run encode --out codes.npz")
     assert coded.exit_code == 0, coded.output
     with np.load(folder / "codes.npz") as file:
-        assert file["features"].shape == (30, 5 * 16)
+        assert file["features"].shape == (30, 17 * 16)
 
 
 def test_a_joint_embedding_is_fitted_and_encoded(run, folder):

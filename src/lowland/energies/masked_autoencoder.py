@@ -93,6 +93,7 @@ class MaskedAutoencoder(Energy):
         hidden: Sequence[int] = (256, 256),
         likelihood: bool = False,
         folds: int = 4,
+        block: Sequence[int] = (),
         generator: torch.Generator | None = None,
     ) -> Self:
         """Build a perceptron that fits the data: for rows of a table and for short series.
@@ -103,6 +104,7 @@ class MaskedAutoencoder(Energy):
             hidden: sizes of the hidden layers.
             likelihood: whether the network also says how sure it is.
             folds: how many folds the elements are split into.
+            block: the size of what is in one fold as a whole, such as a patch of a small image.
             generator: the start of the weights.
         """
         event = tuple(y.shape[1:])
@@ -110,7 +112,7 @@ class MaskedAutoencoder(Energy):
         outputs = (2, *event) if likelihood else event
         layers = perceptron([2 * size, *hidden, math.prod(outputs)], generator)
         net = nn.Sequential(nn.Flatten(), *layers, nn.Unflatten(1, outputs))
-        return cls(net, event, likelihood, folds).to(dtype=y.dtype, device=y.device)
+        return cls(net, event, likelihood, folds, block).to(dtype=y.dtype, device=y.device)
 
     def forward(self, y: Tensor, *, x: Tensor | None = None, z: Tensor | None = None) -> Tensor:
         """What the hidden elements cost, `(*batch,)`."""
@@ -166,16 +168,20 @@ class MaskedAutoencoder(Energy):
     def encode(self, y: Tensor, *, x: Tensor | None = None) -> Tensor:
         """What enters the last linear layer of the network, `(*batch, features)`.
 
-        Nothing is hidden but what x hides.
+        Without x it is the mean over the folds, each hidden in turn, for the network has learned
+        from data that lack something.
 
         Raises:
             CapabilityError: the network has no linear layer.
         """
         batch = y.shape[: y.dim() - len(self.event)]
         flat = y.reshape(-1, *self.event)
-        observed = self.hideable(flat) if x is None else self.mask_of(x, y)
-        features = entering_last_linear(self.net, shown(flat, observed), "MaskedAutoencoder")
-        return features.reshape(*batch, -1)
+        masks = [~fold.expand_as(flat) for fold in self._folds]
+        entered = [
+            entering_last_linear(self.net, shown(flat, mask), "MaskedAutoencoder")
+            for mask in (masks if x is None else [self.mask_of(x, y)])
+        ]
+        return torch.stack(entered).mean(0).reshape(*batch, -1)
 
     def mask_of(self, x: Tensor, y: Tensor) -> Tensor:
         """The condition as a mask of items `(n, *event)`."""

@@ -32,7 +32,7 @@ class MaskedImage(MaskedAutoencoder):
         likelihood: whether the network also says how sure it is of each pixel.
         folds: how many folds the patches are split into, where there is no x.
         regions: the features are means over the whole image, and over this many by this many
-            regions of it.
+            regions of it; where that is the number of patches along a side, they are the patches'.
         generator: the start of the weights; torch's default generator if None.
 
     Raises:
@@ -66,7 +66,7 @@ class MaskedImage(MaskedAutoencoder):
         decoder_depth: int = 1,
         likelihood: bool = False,
         folds: int = 4,
-        regions: int = 2,
+        regions: int = 7,
         generator: torch.Generator | None = None,
     ) -> None:
         net = PatchTransformer(
@@ -96,7 +96,7 @@ class MaskedImage(MaskedAutoencoder):
         decoder_depth: int = 1,
         likelihood: bool = False,
         folds: int = 4,
-        regions: int = 2,
+        regions: int = 7,
         generator: torch.Generator | None = None,
     ) -> Self:
         """Build a network that fits the images `(n, channels, height, width)`.

@@ -1,9 +1,10 @@
 """Pictures of energies, of their answers and of training, and the report that collects them.
 
 `surfaces` looks at energies in the plane from above, `profiles` along a line through any space,
-`grids` shows items and answers, `futures` what may come next, `traces` what happened over time and
-how scores spread, `curves` what labels buy; `report` writes one self-contained page, `movie` a
-film. The others return a matplotlib figure that belongs to no window: save it with
+`grids` shows items and answers, `views` what a pretext task shows of items, `futures` what may come
+next, `traces` what happened over time and how scores spread, `curves` what labels buy; `report`
+writes one self-contained page, `movie` a film. The others return a matplotlib figure that belongs
+to no window: save it with
 `figure.savefig(...)`.
 """
 
@@ -16,6 +17,7 @@ from lowland.plot.profiles import profile
 from lowland.plot.report import Report
 from lowland.plot.surfaces import surface, wells
 from lowland.plot.traces import histogram, training
+from lowland.plot.views import views
 
 __all__ = [
     "Report",
@@ -32,5 +34,6 @@ __all__ = [
     "samples",
     "surface",
     "training",
+    "views",
     "wells",
 ]
