@@ -48,7 +48,7 @@ def mnist() -> tuple[Tensor, Tensor]:
         with np.load(path) as held:
             train, test = (torch.from_numpy(held[name]) for name in ("x_train", "x_test"))
         return train.unsqueeze(1) / 127.5 - 1, test[:1000].unsqueeze(1) / 127.5 - 1
-    y = ll.data.digits().y.float() / 8 - 1
+    y = 2 * ll.data.digits().y - 1
     return y[:1400], y[1400:]
 
 

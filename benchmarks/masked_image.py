@@ -106,7 +106,7 @@ def images() -> Images:
         return Images("MNIST", y, parts[1].astype(int), test, parts[3].astype(int))
     digits = ll.data.digits()
     order = torch.randperm(len(digits.y), generator=torch.Generator().manual_seed(1))
-    y, labels = (digits.y / 16).float()[order], digits.labels[order].numpy()
+    y, labels = digits.y[order], digits.labels[order].numpy()
     return Images("digits", y[:1400], labels[:1400], y[1400:], labels[1400:])
 
 
