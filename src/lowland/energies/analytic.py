@@ -55,7 +55,7 @@ class Gaussian(Energy):
         """The energy `(n,)` and its gradient, the inverse covariance times the distance."""
         precision, offset = self._inverted()
         gradient = torch.addmm(offset, y, precision)
-        return torch.linalg.vecdot(y - self._buffers["mean"], gradient) / 2, gradient
+        return torch.linalg.vecdot(y - self.get_buffer("mean"), gradient) / 2, gradient
 
     def gradient(self, y: Tensor, *, x: Tensor | None = None) -> Tensor:
         """The gradient alone, one matrix product."""
