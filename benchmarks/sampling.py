@@ -92,10 +92,13 @@ def langevin(
     contestants: dict[str, Callable[[], object]] = {
         "hand": hand,
         "lowland Langevin": lambda: advance(Langevin(ETA), target, start, steps),
+        "lowland, all kept": lambda: run(Langevin(ETA), target, start, steps=steps),
         "lowland MALA": lambda: advance(MALA(ETA), target, start, steps, adapt=False),
     }
     if importlib.util.find_spec("torchebm"):
         contestants["torchebm"] = torchebm(net, start, steps)
+    if importlib.util.find_spec("ebm"):
+        contestants["ebmkit"] = ebmkit(net, start, steps)
     weights = [layer.weight.detach() for layer in net if isinstance(layer, nn.Linear)]
     if not any(isinstance(layer, nn.Conv2d) for layer in net):
         inputs = [torch.randn(chains, weight.shape[1]) for weight in weights]
@@ -127,6 +130,14 @@ def torchebm(net: nn.Module, start: Tensor, steps: int) -> Callable[[], object]:
 
     sampler = LangevinDynamics(model=Model(), step_size=ETA, noise_scale=math.sqrt(2.0))
     return lambda: sampler.sample(x=start, n_steps=steps)
+
+
+def ebmkit(net: nn.Module, start: Tensor, steps: int) -> Callable[[], object]:
+    """The other peer's sampler on the same network."""
+    from ebm.samplers import LangevinDynamics
+
+    sampler = LangevinDynamics(step_size=ETA)
+    return lambda: sampler.sample(lambda y: net(y).squeeze(-1), start, steps=steps)
 
 
 def rotated(condition: float, d: int = 100) -> Tensor:
