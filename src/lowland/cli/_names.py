@@ -15,20 +15,7 @@ from torch import Tensor
 
 from lowland import Energy, energies, train
 from lowland._errors import DomainError, LowlandError
-from lowland.capabilities import (
-    Embeds,
-    EncodesNoisily,
-    MeasuresContraction,
-    Quantizes,
-    ReadsMasks,
-    Reconstructs,
-    SolvesParameters,
-    SolvesSoftly,
-    SplitsCodes,
-)
 from lowland.cli._options import refuse_unknown
-from lowland.infer import GuessesCodes
-from lowland.latent import NoLatent
 from lowland.train import Strategy
 
 
@@ -146,38 +133,6 @@ def build_energy(
             f"{cls.__name__} cannot be built from these data with {options or 'no options'}: "
             f"{error}."
         ) from error
-
-
-def default_strategy(energy: Energy) -> type[Strategy]:
-    """The strategy that suits an energy best of those that lowland ships.
-
-    Raises:
-        CapabilityError: none does.
-    """
-    if isinstance(energy, SolvesSoftly):
-        return train.ExpectationMaximization
-    if train.PredictiveSparseDecomposition().unsuited(energy) is None:
-        return train.PredictiveSparseDecomposition
-    if isinstance(energy, SolvesParameters):
-        return train.CoordinateDescent
-    if isinstance(energy, SplitsCodes):
-        return train.FreeEnergyDescent
-    if isinstance(energy, EncodesNoisily):
-        return train.Variational
-    if isinstance(energy, Quantizes):
-        return train.StraightThrough
-    if isinstance(energy, MeasuresContraction):
-        return train.Contraction
-    if isinstance(energy, ReadsMasks):
-        return train.Masking
-    if isinstance(energy, Embeds):
-        return train.VarianceCovariance
-    if isinstance(energy, Reconstructs):
-        return train.Denoising
-    if isinstance(energy.latent, NoLatent):
-        return train.DenoisingScoreMatching
-    # With a code to limit what is low, the data need only be pushed down.
-    return train.LearnedCodes if isinstance(energy, GuessesCodes) else train.GradientDescent
 
 
 def strategy_options(cls: type[Strategy]) -> list[str]:

@@ -24,7 +24,6 @@ from lowland.cli._data import (
 from lowland.cli._names import (
     build_energy,
     build_strategy,
-    default_strategy,
     find_energy,
     find_strategy,
     kebab,
@@ -34,7 +33,7 @@ from lowland.cli._run import read_run, write_run
 from lowland.cli._streaming import first_rows, open_stream
 from lowland.cli._text import console, facts, plural, shape
 from lowland.data import Dataset
-from lowland.train import History, Strategy
+from lowland.train import History, Strategy, default_strategy
 
 SWEEPS, BATCHES = 100, 2000
 REASONS = {

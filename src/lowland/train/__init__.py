@@ -33,6 +33,7 @@ from lowland.train.contrastive.margin import Margin
 from lowland.train.contrastive.masking import Masking
 from lowland.train.contrastive.noise_contrastive import NoiseContrastive
 from lowland.train.contrastive.ratio import MinimumProbabilityFlow, RatioMatching
+from lowland.train.default import default_strategy
 from lowland.train.fit import Fit, fit
 from lowland.train.history import History, Record
 from lowland.train.rollback import Rollback
@@ -79,6 +80,7 @@ __all__ = [
     "Strategy",
     "VarianceCovariance",
     "Variational",
+    "default_strategy",
     "fit",
     "one_cycle",
 ]

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 import lowland as ll
-from lowland.cli._names import default_strategy
 from lowland.energy import Energy
+from lowland.train import default_strategy
 
 Y = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
 
