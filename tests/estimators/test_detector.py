@@ -21,6 +21,7 @@ from lowland.estimators import EnergyDetector
 
 
 @pytest.mark.filterwarnings("ignore:A false alarm rate")  # their tables are small
+@pytest.mark.wrong_types  # their checks build estimators of nonsense
 @parametrize_with_checks([EnergyDetector(steps=5)])
 def test_scikit_learns_contract(estimator, check) -> None:
     check(estimator)
