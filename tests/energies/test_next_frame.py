@@ -1,6 +1,7 @@
 """One of several futures: the energy is a mixture's, and it learns what least squares cannot."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -129,6 +130,23 @@ def test_what_is_done_decides_what_comes() -> None:
         with torch.no_grad():
             errors.append(float((energy.futures(x).y[:, 0] - made.y).square().mean()))
     assert errors[1] < 0.6 * errors[0]
+
+
+@pytest.mark.parametrize("ahead", [1, 2])
+def test_a_noisy_code_is_trained_kept_and_rolled_out(ahead: int, tmp_path: Path) -> None:
+    frames = torch.rand(48, 2 + ahead, 1, 6, 7, generator=seeded())
+    x, y = frames[:, :2], frames[:, 2] if ahead == 1 else frames[:, 2:]
+    energy = ll.energies.NextFrame.noisy(y, x=x, m=3, widths=(4, 6), generator=seeded())
+    bound = ll.Variational()
+    result = ll.fit(energy, (x, y), bound, steps=60, batch_size=24, generator=seeded())
+    assert result.history.loss[-1] < result.history.loss[0]
+    z = torch.randn(5, 3, generator=seeded(1))
+    assert (energy.decode(z, x=x[:1].expand(5, *x.shape[1:])).std(0) > 0).any()
+    ll.save(energy, tmp_path)
+    kept = ll.load(tmp_path)
+    rolled = [ll.rollout(e, x[:2], steps=3, n=2, generator=seeded(2)).y for e in (energy, kept)]
+    assert rolled[0].shape == (2, 2, 3, *energy.event)
+    assert torch.equal(rolled[0], rolled[1])
 
 
 def test_what_does_not_fit_is_refused() -> None:

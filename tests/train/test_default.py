@@ -22,6 +22,7 @@ Y = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
         (ll.energies.VectorQuantized.from_data(Y, k=4, hidden=(4,)), ll.StraightThrough),
         (ll.energies.MaskedAutoencoder.from_data(Y, hidden=(4,)), ll.Masking),
         (ll.energies.JointEmbedding.from_data(Y, hidden=(4,), d=2), ll.VarianceCovariance),
+        (ll.energies.NextFrame((1, 4, 4), past=1, widths=(2,)), ll.FreeEnergyDescent),
         (ll.energies.ContractiveAutoencoder.from_data(Y, code=3), ll.Contraction),
     ],
 )

@@ -1,5 +1,6 @@
 """The network of the frame predictors: past frames in, several possible next frames out."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
@@ -14,6 +15,22 @@ from lowland.energies._layers import draw_weights
 # Weights are drawn wider than torch does by itself, so that signals neither die nor grow over many
 # layers (He et al., 2015, https://arxiv.org/abs/1502.01852).
 _GAIN = 6**0.5
+
+
+def _convolution(
+    channels_in: int,
+    channels_out: int,
+    kernel: int,
+    stride: int,
+    gain: float,
+    generator: torch.Generator | None,
+) -> nn.Conv2d:
+    layer = nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, device="meta")
+    drawn = cast(nn.Conv2d, draw_weights(layer, channels_in * kernel**2, generator))
+    with torch.no_grad():
+        for parameter in drawn.parameters():
+            parameter.mul_(gain)
+    return drawn
 
 
 class FrameNetwork(nn.Module):
@@ -51,14 +68,7 @@ class FrameNetwork(nn.Module):
         def convolution(
             channels_in: int, channels_out: int, kernel: int, stride: int, gain: float = _GAIN
         ) -> nn.Conv2d:
-            layer = nn.Conv2d(
-                channels_in, channels_out, kernel, stride, padding=kernel // 2, device="meta"
-            )
-            drawn = cast(nn.Conv2d, draw_weights(layer, channels_in * kernel**2, generator))
-            with torch.no_grad():
-                for parameter in drawn.parameters():
-                    parameter.mul_(gain)
-            return drawn
+            return _convolution(channels_in, channels_out, kernel, stride, gain, generator)
 
         self.stem = convolution(inputs, widths[0], 5, 2)
         self.halvings = nn.ModuleList(convolution(a, b, 3, 2) for a, b in pairwise(widths))
@@ -95,3 +105,78 @@ class FrameNetwork(nn.Module):
             h = functional.silu(doubling(torch.cat([skip, h], 1)))
         out = functional.pixel_shuffle(self.head(h), 2)
         return out[..., : frames.shape[-2], : frames.shape[-1]], features
+
+
+class FrameDecoder(nn.Module):
+    """The frame that a code says comes after the past, `(n, *event)`.
+
+    Args:
+        event: `(channels, height, width)` of a frame, or with frames ahead first.
+        past: how many frames the past holds.
+        channels: channels of each of them.
+        m: how many elements a code has.
+        widths: channels after each halving of the image.
+        generator: the start of the weights.
+    """
+
+    def __init__(
+        self,
+        event: Sequence[int],
+        past: int,
+        channels: int,
+        m: int,
+        widths: Sequence[int],
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.event, self.widths = tuple(event), tuple(widths)
+        self.past, self.channels, self.m = past, channels, m
+        outputs = math.prod(self.event[:-2])
+        self.net = FrameNetwork(past * channels, outputs, widths, m, generator)
+
+    def configuration(self) -> dict[str, object]:
+        """The constructor's arguments but for the generator."""
+        return {name: getattr(self, name) for name in ("event", "past", "channels", "m", "widths")}
+
+    def forward(self, z: Tensor, x: Tensor) -> Tensor:
+        """Codes `(n, m)` and pasts `(n, past, channels, height, width)` to frames."""
+        change, _ = self.net(x.flatten(1, 2), z)
+        last = x[:, -1:, : self.event[-3]]
+        frames: Tensor = change.reshape(len(x), -1, *self.event[-3:]) + last
+        return frames.reshape(len(x), *self.event)
+
+
+class FrameEncoder(nn.Module):
+    """What the code of a frame y after a past x may be, and how sure that is: `(n, 2 m)`.
+
+    The arguments are those of `FrameDecoder`.
+    """
+
+    def __init__(
+        self,
+        event: Sequence[int],
+        past: int,
+        channels: int,
+        m: int,
+        widths: Sequence[int],
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.event, self.widths = tuple(event), tuple(widths)
+        self.past, self.channels, self.m = past, channels, m
+        sizes = [past * channels + math.prod(self.event[:-2]), *widths]
+        layers: list[nn.Module] = []
+        for a, b in pairwise(sizes):
+            layers += [_convolution(a, b, 3, 2, _GAIN, generator), nn.SiLU()]
+        head = draw_weights(nn.Linear(widths[-1], 2 * m, device="meta"), widths[-1], generator)
+        self.net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+
+    def configuration(self) -> dict[str, object]:
+        """The constructor's arguments but for the generator."""
+        return {name: getattr(self, name) for name in ("event", "past", "channels", "m", "widths")}
+
+    def forward(self, y: Tensor, x: Tensor) -> Tensor:
+        """Frames `(n, *event)` and pasts to means and log variances."""
+        frames = y.reshape(len(y), -1, *self.event[-2:])
+        code: Tensor = self.net(torch.cat([x.flatten(1, 2), frames], 1))
+        return code

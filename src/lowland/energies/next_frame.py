@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from lowland._errors import CapabilityError, DomainError, ShapeError
 from lowland._random import normal_like, uniform
-from lowland.energies._frames import FrameNetwork
+from lowland.energies._frames import FrameDecoder, FrameEncoder, FrameNetwork
 from lowland.energies._layers import draw_weights
+from lowland.energies.vae import VAE
 from lowland.energy import Energy
 from lowland.latent import OneHot
 
@@ -43,7 +44,8 @@ class NextFrame(Energy):
     comes. Here z says which one: each code has a head of its own on the decoder, so that one pass
     gives all k frames, and a mass π, the share of its future. F_1 of measure "sum" is
     −log p(y | x) up to a constant: the density of a mixture of the futures with normal noise.
-    With k = 1 it is the same network trained by least squares, the blurry yardstick.
+    With k = 1 it is the same network trained by least squares, the blurry yardstick; `noisy` builds
+    the form with a continuous code.
 
     The noise σ says how alike two frames must be to count as one future; it is not trained, for a
     noise that shrinks with the error makes the choice of codes hard before they have parted.
@@ -155,8 +157,7 @@ class NextFrame(Energy):
         Raises:
             CapabilityError: x is missing.
             ShapeError: x does not hold frames of the size of y.
-            DomainError: an option is out of range, or nothing moves, so that there is no noise to
-                start from.
+            DomainError: an option is out of range, or nothing moves.
         """
         if x is None:
             raise CapabilityError(
@@ -165,24 +166,49 @@ class NextFrame(Energy):
                 "lowland.pretext.Future(past=3).windows(frames)."
             )
         event = tuple(y.shape[1:])
-        fits = x.dim() == 5 and len(event) in (3, 4) and x.shape[-2:] == y.shape[-2:]
-        if not fits or x.shape[2] < event[-3]:
-            raise ShapeError(
-                f"'x' of NextFrame must hold frames (n, past, channels, height, width) of the size "
-                f"of y, {event}. Got {tuple(x.shape)}."
-            )
+        _check_frames(y, x)
         if noise is None:
-            last = x[:, -1, : event[-3]]
-            first = y if len(event) == 3 else y[:, 0]
-            change = float((first - last).double().square().flatten(1).sum(1).mean())
-            if not change > 0:
-                raise DomainError(
-                    "No frame differs from the one before it, so that the data tell nothing of "
-                    "the noise. Give 'noise', in the data's units."
-                )
-            noise = math.sqrt(_SHARE * change / 2)
+            noise = math.sqrt(_SHARE * _change(y, x) / 2)
         actions = x.shape[2] - event[-3]
         energy = cls(event, x.shape[1], k, noise, actions, widths, mixed_precision, generator)
+        return energy.to(dtype=y.dtype, device=y.device)
+
+    @staticmethod
+    def noisy(
+        y: Tensor,
+        *,
+        x: Tensor,
+        m: int = 8,
+        widths: Sequence[int] = (32, 64, 128),
+        generator: torch.Generator | None = None,
+    ) -> VAE:
+        r"""The same with a continuous code: a `VAE` of frames, given the frames before them.
+
+        $$E(x, y, z) = \frac{\|y - \mathrm{Dec}(z, x)\|^2}{2 \sigma^2} + d \log \sigma
+          + \tfrac12 \|z\|^2$$
+
+        An encoder that sees y guesses the code in training, with noise on it that limits what the
+        code can tell; train it by `Variational`. The futures of a past are then decoded from normal
+        codes: see `rollout`.
+
+        Args:
+            y: the frames to predict, `(n, channels, height, width)` or with frames ahead.
+            x: the frames before them, `(n, past, channels, height, width)`.
+            m: how many elements a code has.
+            widths: channels of both networks after each halving of the image.
+            generator: the start of the weights.
+
+        Raises:
+            ShapeError: x does not hold frames of the size of y.
+            DomainError: an option is out of range, or nothing moves.
+        """
+        event = tuple(y.shape[1:])
+        _check_frames(y, x)
+        change = _change(y, x)
+        shape = (event, x.shape[1], x.shape[2], m, tuple(widths))
+        encoder, decoder = FrameEncoder(*shape, generator), FrameDecoder(*shape, generator)
+        sigma = math.sqrt(change / math.prod(event[-3:]))
+        energy = VAE(encoder, decoder, event, m, sigma, conditional=True)
         return energy.to(dtype=y.dtype, device=y.device)
 
     def futures(self, x: Tensor | None) -> Heads:
@@ -281,3 +307,26 @@ class NextFrame(Energy):
         self.mass.bias[used] -= math.log(2)
         self.mass.weight[unused] = self.mass.weight[used]
         self.mass.bias[unused] = self.mass.bias[used]
+
+
+def _check_frames(y: Tensor, x: Tensor) -> None:
+    event = tuple(y.shape[1:])
+    fits = x.dim() == 5 and len(event) in (3, 4) and x.shape[-2:] == y.shape[-2:]
+    if not fits or x.shape[2] < event[-3]:
+        raise ShapeError(
+            f"'x' of NextFrame must hold frames (n, past, channels, height, width) of the size of "
+            f"y, {event}. Got {tuple(x.shape)}."
+        )
+
+
+def _change(y: Tensor, x: Tensor) -> float:
+    """The mean over clips of the squared change from the last frame of x to the first of y."""
+    first = y if y.dim() == 4 else y[:, 0]
+    last = x[:, -1, : first.shape[1]]
+    change = float((first - last).double().square().flatten(1).sum(1).mean())
+    if not change > 0:
+        raise DomainError(
+            "No frame differs from the one before it, so that the data tell nothing of how frames "
+            "change. Take clips in which something moves."
+        )
+    return change
