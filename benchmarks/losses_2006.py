@@ -9,21 +9,26 @@ range: max − min over y in [-0.25, 1.25], the mean over x in [-1, 1]. Median o
 The tutorial's claim: energy, perceptron and LVQ2 losses collapse. Target: under a tenth of hinge's
 and of NLL's range. Accuracy (the error of the argmin) does not tell.
 
-Run: python benchmarks/losses_2006.py [--seeds 3] [--quick]
+Run: python benchmarks/losses_2006.py [--seeds 3] [--quick] [--picture losses_2006.png]
 """
 
 import argparse
 import statistics
 import time
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib
 import torch
 from _measure import one_thread, verdict
 from torch import Tensor
 
 import lowland as ll
 from lowland.train.contrastive.margin import LOSSES
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 
 STEPS = 1500
 COLLAPSING = ("energy", "perceptron", "lvq2")
@@ -49,11 +54,12 @@ class Agreement(ll.Energy):
 
 
 class Result(NamedTuple):
-    """What one loss left behind."""
+    """What one loss left behind: numbers, and the energies over the grid."""
 
     spread: float
     error: float
     seconds: float
+    values: Tensor
 
 
 def surface(energy: ll.Energy) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,7 +102,28 @@ def measure(loss: str, seed: int, steps: int) -> Result:
     seconds = time.process_time() - began
     xs, ys, values = surface(energy)
     error = (ys[values.argmin(1)] - xs**2).abs().mean()
-    return Result(float((values.amax(1) - values.amin(1)).mean()), float(error), seconds)
+    spread = float((values.amax(1) - values.amin(1)).mean())
+    return Result(spread, float(error), seconds, values)
+
+
+def picture(found: dict[str, Result], path: Path) -> None:
+    """The surfaces that the losses left, healthy ones and collapsed ones on their own scales."""
+    figure, axes = plt.subplots(2, 5, figsize=(10, 4.6), sharex=True, sharey=True)
+    parabola = torch.linspace(-1, 1, 81)
+    for axis, (loss, result) in zip(axes.flat, found.items(), strict=True):
+        collapsed = loss in COLLAPSING
+        # One scale for the collapsed, so that they show how flat they are beside a healthy one.
+        top = 1.0 if collapsed else float(result.values.quantile(0.9))
+        limits = {"extent": (-1, 1, -0.25, 1.25), "vmin": 0.0, "vmax": top}
+        axis.imshow(result.values.T, origin="lower", aspect="auto", **limits)
+        axis.plot(parabola, parabola**2, "w:", linewidth=1)
+        colour = "firebrick" if collapsed else "black"
+        axis.set_title(f"{loss}: range {result.spread:.2g}", fontsize=8, color=colour)
+    figure.supxlabel("x")
+    figure.supylabel("y")
+    figure.suptitle("Energy E(x, y) after training on y = x² (dotted); red: losses that collapse")
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
 
 
 def main() -> None:
@@ -104,16 +131,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a fifth of the steps, one seed")
+    parser.add_argument("--picture", type=Path, help="draw the surfaces of the first seed")
     arguments = parser.parse_args()
     one_thread()
     steps = STEPS // 5 if arguments.quick else STEPS
     seeds = 1 if arguments.quick else arguments.seeds
     print(f"y = x², {steps} steps, {seeds} seed(s)")
     print(f"  {'loss':14} {'energy range':>13} {'error of argmin':>16} {'CPU s':>7}")
-    spreads = {}
+    spreads, first = {}, {}
     for loss in LOSSES:
         found = [measure(loss, seed, steps) for seed in range(seeds)]
-        spread, error, seconds = (statistics.median(column) for column in zip(*found, strict=True))
+        first[loss] = found[0]
+        columns = zip(*(result[:3] for result in found), strict=True)
+        spread, error, seconds = (statistics.median(column) for column in columns)
         spreads[loss] = spread
         said = "  collapses" if loss in COLLAPSING else ""
         print(f"  {loss:14} {spread:13.4g} {error:16.3f} {seconds:7.1f}{said}", flush=True)
@@ -121,6 +151,8 @@ def main() -> None:
         for healthy in ("hinge", "nll"):
             ratio = spreads[loss] / spreads[healthy]
             print("  " + verdict(f"{loss}'s range over {healthy}'s", ratio, 0.1))
+    if arguments.picture is not None:
+        picture(first, arguments.picture)
 
 
 if __name__ == "__main__":

@@ -307,6 +307,27 @@ class Slopes(Protocol):
 
 
 @runtime_checkable
+class Curves(Protocol):
+    """Offers its slopes and curvatures along directions, differentiable, without a latent."""
+
+    def curve(
+        self, y: Tensor, directions: Tensor | None = None, *, x: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The slopes along each direction, and the sum of the curvatures along them.
+
+        Args:
+            y: items `(n, *event)`.
+            directions: `(m, n, *event)`, or None for the axes, one for each element of y.
+            x: the conditions, or None.
+
+        Returns:
+            First derivatives `(m, n)` and summed second derivatives `(n,)`, which can be
+            differentiated once in the parameters.
+        """
+        ...
+
+
+@runtime_checkable
 class MeasuresContraction(Protocol):
     """Offers, by a formula, how much its code changes with y."""
 
@@ -324,6 +345,7 @@ CAPABILITIES: tuple[type, ...] = (
     SweepsSoftly,
     CompletesCodes,
     Constrained,
+    Curves,
     RestartsUnused,
     SplitsCodes,
     Decodes,

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from lowland._errors import ShapeError
+from lowland.energies._jets import carried, carries
 from lowland.energies._layers import apply_network, entering_last_linear, perceptron, smooth
 from lowland.energy import Energy
 
@@ -36,6 +37,8 @@ class Network(Energy):
     def __init__(self, net: nn.Module, event: Sequence[int]) -> None:
         super().__init__(event)
         self.net = net
+        if carries(net):  # on the instance, for the class cannot know its net
+            self.curve = self._curve
 
     @classmethod
     def from_data(  # type: ignore[override]  # each energy names its own options
@@ -72,6 +75,13 @@ class Network(Energy):
                 f"{tuple(value.shape)} for a batch of {tuple(batch)}."
             )
         return value.reshape(batch)
+
+    def _curve(
+        self, y: Tensor, directions: Tensor | None = None, *, x: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The slopes along directions `(m, n)`, and the sum of the curvatures along them `(n,)`."""
+        flat = None if directions is None else directions.flatten(2)
+        return carried(cast(nn.Sequential, self.net), y.flatten(1), flat)
 
     def encode(self, y: Tensor, *, x: Tensor | None = None) -> Tensor:
         """What enters the last linear layer, `(*batch, features)`.

@@ -6,6 +6,7 @@ from torch import Tensor
 from lowland._errors import CapabilityError
 from lowland.capabilities import (
     CompletesCodes,
+    Curves,
     Decodes,
     DecodesByOperator,
     DecodesLinearly,
@@ -18,7 +19,7 @@ from lowland.capabilities import (
 )
 from lowland.domain import Real
 from lowland.infer import infer
-from lowland.latent import Continuous, OneHot
+from lowland.latent import Continuous, NoLatent, OneHot
 from lowland.testing.contract import Case, Law, energy_of, require, same
 from lowland.train.architectural.expectation_maximization import soft_sweeper_of
 from lowland.train.architectural.sweep import sweeper_of
@@ -41,6 +42,26 @@ def closed_parameter_slopes_agree(case: Case) -> None:
     for (name, one), gradient in zip(parameters.items(), gradients, strict=True):
         require(one.shape == gradient.shape, case, law, f"'{name}' has another shape")
         same(weighted(weights)[name], gradient, case, law, f"the gradient of '{name}'")
+
+
+def curvatures_agree(case: Case) -> None:
+    """Slopes and curvatures offered along directions are the automatic ones."""
+    law = curvatures_agree
+    if not isinstance(case.energy, Curves) or not isinstance(case.energy.latent, NoLatent):
+        return
+    y = case.y.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(case.energy(y, x=case.x).sum(), y, create_graph=True)
+    size = y[0].numel()
+    axes = torch.eye(size, dtype=y.dtype).reshape(size, 1, *y.shape[1:]).expand(-1, *y.shape)
+    random = torch.randn(2, *y.shape, generator=case.generator, dtype=y.dtype)
+    for ways, given, what in ((axes, None, "the axes"), (random, random, "two directions")):
+        slopes, curvature = case.energy.curve(case.y, given, x=case.x)
+        along = [(gradient * way).flatten(1).sum(1) for way in ways]
+        same(slopes, torch.stack(along), case, law, f"the slopes along {what}")
+        bends = [torch.autograd.grad(one.sum(), y, retain_graph=True)[0] for one in along]
+        pairs = zip(bends, ways, strict=True)
+        total = torch.stack([(bend * way).flatten(1).sum(1) for bend, way in pairs]).sum(0)
+        same(curvature, total, case, law, f"the curvature along {what}")
 
 
 def linear_decoders_agree(case: Case) -> None:
@@ -188,6 +209,7 @@ def _regularizer(case: Case) -> Tensor | float:
 
 FAST_PATHS: tuple[Law, ...] = (
     closed_parameter_slopes_agree,
+    curvatures_agree,
     linear_decoders_agree,
     linear_operators_agree,
     sweeps_agree,

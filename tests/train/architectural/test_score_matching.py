@@ -1,3 +1,4 @@
+import copy
 import functools
 import math
 from typing import Any
@@ -8,6 +9,7 @@ from small_energies import Boltzmann, Quadratic, boltzmann, precision_matrix
 from torch import Tensor, nn
 
 import lowland as ll
+from lowland.capabilities import Curves
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -44,6 +46,58 @@ def test_the_exact_loss_of_a_network_is_that_of_its_dense_hessian(shape: tuple[i
         terms.append(slope.square().sum() / 2 - hessian.trace())
     expected = torch.stack(terms).mean().item()
     assert loss_of(ll.ScoreMatching(), energy, y).item() == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("activation", ["silu", "softplus", "gelu", "tanh"])
+@pytest.mark.parametrize("hidden", [(6,), (6, 5), (7, 6, 5)])
+def test_curvature_carried_forward_has_the_gradient_of_the_automatic_one(
+    hidden: tuple[int, ...], activation: str
+) -> None:
+    y = 2 * torch.randn(9, 3, generator=seeded(), dtype=torch.float64)
+    energy = ll.energies.Network.from_data(
+        y, hidden=hidden, activation=activation, generator=seeded()
+    )
+    assert isinstance(energy, Curves)
+    plain = ll.energies.Network(nn.Sequential(nn.Identity(), energy.net), (3,))
+    assert not isinstance(plain, Curves)
+    losses = [loss_of(ll.ScoreMatching(), one, y) for one in (energy, plain)]
+    torch.testing.assert_close(*losses)
+    # The last is the bias of the head, which adds to all energies alike.
+    parameters = list(energy.parameters())[:-1]
+    carried, automatic = (torch.autograd.grad(loss, parameters) for loss in losses)
+    for a, b in zip(carried, automatic, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        nn.Linear(2, 1),
+        nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1)),
+        nn.Sequential(nn.Linear(2, 4), nn.Softplus(beta=2), nn.Linear(4, 1)),
+        nn.Sequential(nn.Linear(2, 4), nn.GELU(approximate="tanh"), nn.Linear(4, 1)),
+        nn.Sequential(nn.Linear(2, 4), nn.SiLU(), nn.Dropout(), nn.Linear(4, 1)),
+        nn.Sequential(nn.SiLU(), nn.Linear(2, 1)),
+        nn.Sequential(nn.Linear(2, 1), nn.Flatten()),
+        nn.Sequential(
+            torch.nn.utils.parametrizations.weight_norm(nn.Linear(2, 4)), nn.SiLU(), nn.Linear(4, 1)
+        ),
+    ],
+    ids=str,
+)
+def test_a_network_of_other_layers_promises_no_curvature(net: nn.Module) -> None:
+    assert not isinstance(ll.energies.Network(net, (2,)), Curves)
+
+
+def test_a_copied_network_carries_its_own_weights() -> None:
+    y = torch.randn(5, 2, generator=seeded(), dtype=torch.float64)
+    energy = ll.energies.Network.from_data(y, hidden=(4,), generator=seeded())
+    other = copy.deepcopy(energy)
+    with torch.no_grad():
+        other.net[1].weight.mul_(2.0)  # type: ignore[index, union-attr, operator]
+    assert isinstance(energy, Curves)
+    assert isinstance(other, Curves)
+    assert not torch.equal(energy.curve(y)[1], other.curve(y)[1])
 
 
 @pytest.mark.parametrize("slices", [1, 3])

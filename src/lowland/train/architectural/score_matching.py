@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lowland._errors import CapabilityError, DomainError
 from lowland._random import integers
+from lowland.capabilities import Curves
 from lowland.energy import Energy
 from lowland.latent import Grid, NoLatent, OneHot
 from lowland.train.slopes import slope, without_slopes
@@ -43,7 +44,8 @@ class ScoreMatching(GradientStrategy):
 
     F is the free energy at beta = 1. L is, up to a constant, half the mean squared distance between
     the score of the Gibbs distribution and that of the data, and needs no log partition function.
-    A step computes one gradient for each element of y: take `SlicedScoreMatching` for long ones.
+    A step costs as much as one gradient for each element of y, a third of that where the energy
+    carries its own curvature forward: take `SlicedScoreMatching` for long ones.
     Where regions of data are far apart, the score says nothing of how much mass each has: the
     weights of modes are not learned.
 
@@ -70,12 +72,15 @@ class ScoreMatching(GradientStrategy):
         self, energy: Energy, y: Tensor, x: Tensor | None, generator: torch.Generator
     ) -> Outcome:
         """Half the squared slope less the trace of the curvature, the mean over the items."""
-        y = y.detach().requires_grad_()
-        gradient = slope(energy, y, x, "ScoreMatching", beta=1.0)
-        trace = _trace(gradient, y)
+        if isinstance(energy, Curves) and isinstance(energy.latent, NoLatent):
+            along, curvature = energy.curve(y.detach(), x=x)
+            squared, trace = along.square().sum(0), _unless_flat(curvature)
+        else:
+            y = y.detach().requires_grad_()
+            gradient = slope(energy, y, x, "ScoreMatching", beta=1.0)
+            squared, trace = gradient.flatten(1).square().sum(1), _trace(gradient, y)
         if trace is None:
             raise _flat(energy, "ScoreMatching")
-        squared = gradient.flatten(1).square().sum(1)
         return Outcome((squared / 2 - trace).mean())
 
 
@@ -139,6 +144,10 @@ class SlicedScoreMatching(GradientStrategy):
         return Outcome(loss)
 
 
+def _unless_flat(curvature: Tensor) -> Tensor | None:
+    return curvature if bool((curvature != 0).any()) else None
+
+
 def _derivatives(gradient: Tensor, y: Tensor, directions: Tensor) -> Tensor | None:
     """The curvature times each direction, `(m, n, *event)`; None if all of it is zero."""
     if len(directions) >= _TOGETHER:
@@ -151,7 +160,7 @@ def _derivatives(gradient: Tensor, y: Tensor, directions: Tensor) -> Tensor | No
             for one in directions
         ]
         rows = None if found[0] is None else torch.stack(found)
-    return rows if rows is not None and bool((rows != 0).any()) else None
+    return None if rows is None else _unless_flat(rows)
 
 
 def _trace(gradient: Tensor, y: Tensor) -> Tensor | None:
