@@ -15,6 +15,7 @@ from lowland.cli._data import Items, items_for
 from lowland.cli._files import save_arrays, save_film, save_picture, save_rows
 from lowland.cli._names import find_energy
 from lowland.cli._run import read_run
+from lowland.cli._sentences import blanks, filled, typed
 from lowland.cli._text import console, plural
 from lowland.pretext import region
 
@@ -23,6 +24,9 @@ LIMIT = 10
 FILMS = (".gif", ".mp4")
 # Pasts in a film, futures of each, and how many steps they go on.
 FILMED, FUTURES, STEPS = 4, 3, 12
+# The questions that are asked of all items unless a limit is said.
+_OF_ALL = ("score", "encode", "sample", "likelihood")
+_OF_ITEMS = ("data", "text", "limit", "seed", "count")
 
 
 class Answer(NamedTuple):
@@ -75,14 +79,18 @@ def answer(
     run = read_run(folder)
     energy = ll.load(folder)
     seed = int(options.get("seed", 0))
-    items = items_for(run, options.get("data"), seed)
+    if "text" in options:
+        items = typed(folder, options["text"], energy)
+    else:
+        items = items_for(run, options.get("data"), seed)
     if items.y.is_floating_point() and energy.dtype is not None:
         x = items.x
         x = x.to(energy.dtype) if x is not None and x.is_floating_point() else x
         items = items._replace(y=items.y.to(energy.dtype), x=x)
-    default = None if question in ("score", "encode", "sample", "likelihood") else LIMIT
+    quick = items.data.kind != "text" or question != "score"  # which hides each place in turn
+    default = None if quick and question in _OF_ALL else LIMIT
     items = items.first(options.get("limit", default))
-    taken = {k: v for k, v in options.items() if k not in ("data", "limit", "seed", "count")}
+    taken = {k: v for k, v in options.items() if k not in _OF_ITEMS}
     generator = torch.Generator().manual_seed(seed)
     if question == "sample":
         result = _sample(Asked(energy, items, taken, generator), int(options.get("count", 16)))
@@ -151,6 +159,12 @@ def _class_name(items: Items, label: int) -> str:
 def _complete(asked: Asked) -> Answer:
     items = asked.items
     options = dict(asked.options)
+    if "observed" not in options:
+        found = ll.complete(
+            asked.energy, items.y, observed=blanks(items), generator=asked.generator, **options
+        )
+        answer = _several(asked, found, lambda: ll.plot.histogram({"answers": found.energy}))
+        return answer._replace(table=filled(items, found))
     names = items.data.names if items.halves is None else None
     observed = region(str(options.pop("observed")), asked.energy.event, columns=names)
     found = ll.complete(

@@ -62,6 +62,9 @@ def reader_options(
     key: str | None,
     condition: str | None,
     size: str | None,
+    vocabulary: int | None = None,
+    length: int | None = None,
+    errors: str | None = None,
 ) -> dict[str, Any]:
     """What the command line says of a source, as `lowland.data.read` takes it.
 
@@ -69,6 +72,7 @@ def reader_options(
         DomainError: the size is not HEIGHTxWIDTH.
     """
     options: dict[str, Any] = {"label": label, "key": key, "condition": condition}
+    options |= {"vocabulary": vocabulary, "length": length, "errors": errors}
     for name, text in (("columns", columns), ("drop", drop)):
         options[name] = None if text is None else [part.strip() for part in text.split(",")]
     if size is not None:
@@ -178,6 +182,10 @@ def _remembered(run: dict[str, Any] | None) -> Items:
 def _options_for(source: str, about: dict[str, Any]) -> dict[str, Any]:
     """How to read another source so that its items are like the run's."""
     path = Path(source).expanduser()
+    if about["kind"] == "text":
+        return {name: about["options"][name] for name in ("tokenizer",)} | {
+            "length": about["event"][0]
+        }
     if path.is_dir() and about["kind"] == "image":
         channels, height, width = about["event"]
         return {"size": [height, width], "grayscale": channels == 1}

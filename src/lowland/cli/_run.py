@@ -70,4 +70,7 @@ def read_run(folder: Path) -> dict[str, Any] | None:
         raise CheckpointError(
             f"{path} is incomplete: it does not say {', '.join(sorted(missing))}."
         )
+    if (folder / "tokenizer.json").exists():
+        # Wherever the folder has been moved to since.
+        run["data"]["options"]["tokenizer"] = str(folder.resolve() / "tokenizer.json")
     return run

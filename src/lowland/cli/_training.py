@@ -3,7 +3,7 @@
 import math
 import shlex
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,14 @@ from lowland.cli._data import (
 from lowland.cli._names import (
     build_energy,
     build_strategy,
+    energy_options,
     find_energy,
     find_strategy,
     kebab,
     strategy_options,
 )
 from lowland.cli._run import read_run, write_run
+from lowland.cli._sentences import TOKENIZER
 from lowland.cli._streaming import first_rows, open_stream
 from lowland.cli._text import console, facts, plural, shape
 from lowland.data import Dataset
@@ -77,6 +79,9 @@ def train(
         LowlandError: the data, the energy or an option are no good.
     """
     cls = find_energy(order.energy)
+    if resume and (out / TOKENIZER).exists():
+        path = str(out.resolve() / TOKENIZER)
+        order = replace(order, reader={**order.reader, "tokenizer": path})
     blocks = open_stream(order.source, order.reader) if order.stream else None
     if blocks is None:
         data = read_source(order.source, order.reader, order.seed)
@@ -98,6 +103,10 @@ def train(
     earlier = _earlier(out, run) if resume else None
     if not resume:
         write_run(out, run)  # an unwritable folder is better known now
+        if data.tokenizer is not None:
+            data.tokenizer.save(out / TOKENIZER)
+        else:  # one of an earlier run would be taken for this one's
+            (out / TOKENIZER).unlink(missing_ok=True)
     began = time.monotonic()
     try:
         result = ll.fit(
@@ -127,7 +136,10 @@ def train(
         "steps": result.steps,
         "reseeded": result.reseeded,
         "seconds": seconds,
-        "energy": {"training": _mean(energy, items), "held-out": held and _mean(energy, held)},
+        "energy": {
+            "training": _mean(energy, items, strategy),
+            "held-out": held and _mean(energy, held, strategy),
+        },
     }
     if blocks is not None:
         run["result"]["rows"] = blocks.length
@@ -138,20 +150,24 @@ def train(
 
 def _build(cls: type[ll.Energy], items: Items, order: Order) -> tuple[ll.Energy, str]:
     """The energy in the data's own units, and the method by which they were measured."""
-    method = order.scaling
+    method, options = order.scaling, order.energy_options
+    if items.data.tokenizer is not None:
+        known = energy_options(cls)
+        told = items.data.tokenizer.options()
+        options = {name: value for name, value in told.items() if name in known} | options
     if method == "auto":
         method = "range" if items.data.kind == "image" else "standard"
         y = items.y
         if not y.is_floating_point() or bool(((y == 0) | (y == 1)).all()):
             # Only the energy can say whether its zeros and ones are numbers or symbols.
-            plain = build_energy(cls, y, items.x, order.seed, order.energy_options)
+            plain = build_energy(cls, y, items.x, order.seed, options)
             if not y.is_floating_point() or not isinstance(plain.domain, ll.Real):
                 return plain, "none"
     if method == "none":
-        return build_energy(cls, items.y, items.x, order.seed, order.energy_options), method
+        return build_energy(cls, items.y, items.x, order.seed, options), method
     scaling, condition = _scalings(items, method)
     x = items.x if items.x is None or condition is None else condition(items.x)
-    inner = build_energy(cls, scaling(items.y), x, order.seed, order.energy_options)
+    inner = build_energy(cls, scaling(items.y), x, order.seed, options)
     if not isinstance(inner.domain, ll.Real):
         raise DomainError(
             f"{cls.__name__} lives on {inner.domain}, which has no units to scale: use "
@@ -286,7 +302,12 @@ def _joined(earlier: dict[str, Any] | None, history: History) -> dict[str, list[
     return {name: before[name][:part] + column for name, column in now.items()}
 
 
-def _mean(energy: ll.Energy, items: Items) -> float:
+def _mean(energy: ll.Energy, items: Items, strategy: Strategy) -> float:
+    if isinstance(strategy, ll.Masking) and items.data.kind == "text":
+        # Masks of a fixed seed, for without one every place would be hidden in turn.
+        with torch.no_grad():
+            parts = [strategy.judge(energy, part, None) for part in items.y.split(256)]
+        return float(torch.cat(parts).double().mean())
     return float(ll.score(energy, items.y, x=items.x).double().mean())
 
 
@@ -343,6 +364,9 @@ def trained_on(run: dict[str, Any]) -> str:
 
 def _suggestions(run: dict[str, Any]) -> list[str]:
     about = run["data"]
+    if about["kind"] == "text":
+        blank = shlex.quote("the [MASK] of the [MASK]")
+        return [f"complete --text {blank}", "score --limit 5", "encode"]
     if about["conditional"]:
         return ["score", "predict"]
     if math.prod(about["event"]) == 1:

@@ -11,11 +11,11 @@ from lowland.cli._options import ConfigOption, examples
 
 # What each question takes besides the data: the table that decides what is refused.
 TAKES: dict[str, tuple[str, ...]] = {
-    "score": ("data", "limit", "beta"),
-    "complete": ("data", "limit", "observed", "n", "steps", "seed"),
+    "score": ("data", "text", "limit", "beta"),
+    "complete": ("data", "text", "limit", "observed", "n", "steps", "seed"),
     "project": ("data", "limit", "beta", "steps"),
     "sample": ("data", "count", "beta", "steps", "seed"),
-    "encode": ("data", "limit"),
+    "encode": ("data", "text", "limit"),
     "predict": ("data", "limit", "n", "steps", "seed"),
     "likelihood": ("data", "limit", "beta", "seed"),
 }
@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
             "lowland ask runs/digits complete --observed left --n 3 --picture answers.png",
             "lowland ask runs/people complete --observed age,city --out answers.csv",
             "lowland ask runs/digits sample --count 25 --beta 4 --picture new.png",
+            "lowland ask runs/text complete --text 'the [[MASK] of the [[MASK]'",
             "lowland ask runs/mine project --energy mymodule:MyEnergy",
         ),
     )(ask)
@@ -48,6 +49,15 @@ def ask(
             "--data",
             metavar="SOURCE",
             help="What to ask about; the run's held-out data if not said.",
+        ),
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--text",
+            metavar="TEXT",
+            help="A sentence to ask about, of a run on text; complete fills in each [MASK]; "
+            "repeatable.",
         ),
     ] = None,
     observed: Annotated[
@@ -129,6 +139,7 @@ def ask(
         raise DomainError(f"'{question}' is not a question. Ask one of {', '.join(TAKES)}.")
     given: dict[str, Any] = {
         "data": data,
+        "text": text or None,
         "observed": observed,
         "n": n,
         "beta": beta,
@@ -145,10 +156,12 @@ def ask(
                 f"{question} does not take --{name}; {', '.join(takers)} does. {question} takes "
                 f"{', '.join(f'--{other}' for other in TAKES[question])}."
             )
-    if question == "complete" and observed is None:
+    if data is not None and text:
+        raise DomainError("Say what to ask about with one of --data and --text.")
+    if question == "complete" and observed is None and not text:
         raise DomainError(
             "complete needs --observed, what is given of each item: left, right, top, bottom, or "
-            "columns."
+            "columns; or --text with [MASK] in it."
         )
     _check_suffix(out, "--out", OUTPUTS)
     _check_suffix(picture, "--picture", PICTURES)

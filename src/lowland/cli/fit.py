@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
             "--set code=2 --epochs 200 --out runs/people",
             "lowland fit digits --energy least-squares --given left --out runs/blurry",
             "lowland fit street.mp4 --energy next-frame --size 48x64 --out runs/street",
+            "lowland fit corpus.txt --energy masked-tokens --out runs/text",
             "lowland fit data.npz --energy mymodule:MyEnergy --out runs/mine",
             "lowland fit rows.npy --stream --energy kmeans --set k=256 --out runs/wells",
             "lowland fit --config run.toml --seed 1",
@@ -38,8 +39,8 @@ def fit(
     source: Annotated[
         str,
         typer.Argument(
-            help="digits, toy:NAME (such as toy:spiral?n=2000), a .csv, .tsv, .parquet, .npz or "
-            ".npy file, a video, or a folder of images."
+            help="digits, toy:NAME (such as toy:spiral?n=2000), a .csv, .tsv, .parquet, .npz, "
+            ".npy or .txt file, a video, or a folder of images."
         ),
     ],
     energy: Annotated[
@@ -187,6 +188,25 @@ def fit(
             rich_help_panel=DATA,
         ),
     ] = False,
+    vocabulary: Annotated[
+        int | None,
+        typer.Option(
+            "--vocabulary", help="Tokens of a text's vocabulary (8192).", rich_help_panel=DATA
+        ),
+    ] = None,
+    length: Annotated[
+        int | None,
+        typer.Option("--length", help="Tokens of a block of text (128).", rich_help_panel=DATA),
+    ] = None,
+    errors: Annotated[
+        str | None,
+        typer.Option(
+            "--errors",
+            metavar="strict|replace",
+            help="What becomes of bytes of a text that are not UTF-8 (strict).",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     checkpoint_every: Annotated[
         int,
         typer.Option(
@@ -216,7 +236,15 @@ def fit(
     from lowland.cli._training import Order, train
 
     options = reader_options(
-        columns=columns, drop=drop, label=label, key=key, condition=condition, size=size
+        columns=columns,
+        drop=drop,
+        label=label,
+        key=key,
+        condition=condition,
+        size=size,
+        vocabulary=vocabulary,
+        length=length,
+        errors=errors,
     )
     order = Order(
         source=located(source),

@@ -20,7 +20,7 @@ _LINES = 1024
 def text_file(
     path: Path,
     *,
-    tokenizer: Tokenizer | None = None,
+    tokenizer: Tokenizer | str | None = None,
     vocabulary: int = 8192,
     length: int = 128,
     model: str = "wordpiece",
@@ -32,7 +32,7 @@ def text_file(
 
     Args:
         path: a file of UTF-8 text.
-        tokenizer: how to cut it; one is trained on the file if None.
+        tokenizer: how to cut it, or the path of its JSON; one is trained on the file if None.
         vocabulary: how many tokens the one that is trained has at most.
         length: T, the tokens of a block; the last block is filled up with padding.
         model: "wordpiece" or "bpe", of the one that is trained.
@@ -53,6 +53,8 @@ def text_file(
         raise DomainError(f"'errors' must be one of {ERRORS}. Got {errors!r}.")
     text, bad = _decoded(path, errors)
     lines = text.splitlines()
+    if isinstance(tokenizer, str):
+        tokenizer = Tokenizer.load(Path(tokenizer))
     if tokenizer is None:
         tokenizer = Tokenizer.train(
             lines, vocabulary=vocabulary, model=model, split=split, lowercase=lowercase
