@@ -23,6 +23,8 @@ _TRUSTED = 8192
 # If fewer than this part of the items moved in one pass, the next finds those that move without the
 # index of every item's best code.
 _RARE = 0.1
+# Short items are sooner added up afresh than found and corrected, unless few of them moved.
+_SHORT = 64
 # On no more numbers than this a fresh sum costs little, and a resumed run ends at the same bits.
 _FRESH = 2**22
 # Items in double precision stay in cache between their conversion and their sum.
@@ -202,8 +204,9 @@ class Lloyd:
 
     def _by_score(self, prototypes: Tensor) -> tuple[Tensor, bool]:
         factor, offset = self._frame(prototypes)
-        if self._measured and self.y.numel() > _FRESH:
-            self.moved = self._corrected(factor, offset)
+        rare = self.moved < _RARE * len(self.y)
+        if self._measured and self.y.numel() > _FRESH and (rare or self.d >= _SHORT):
+            self.moved = self._corrected(factor, offset, rare)
         else:
             self.moved = self._afresh(factor, offset)
         centred = self._centred(prototypes)
@@ -231,10 +234,9 @@ class Lloyd:
         self._counts = torch.bincount(self.codes, minlength=self.k).double()
         return moved
 
-    def _corrected(self, factor: Tensor, offset: Tensor | None) -> int:
+    def _corrected(self, factor: Tensor, offset: Tensor | None, rare: bool) -> int:
         """New codes for the items that do better with another; how many they are."""
         most = len(self._layout[0].padded)
-        rare = self.moved < _RARE * len(self.y)
         points: list[Tensor] = []
         places: list[Tensor] = []
         codes: list[Tensor] = []
