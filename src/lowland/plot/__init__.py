@@ -9,10 +9,10 @@ to no window: save it with
 """
 
 from lowland.plot._canvas import new_figure
+from lowland.plot.ahead import futures
 from lowland.plot.curves import label_efficiency
-from lowland.plot.futures import futures
+from lowland.plot.films import movie
 from lowland.plot.grids import completions, images, projections, prototypes, samples
-from lowland.plot.movie import movie
 from lowland.plot.profiles import profile
 from lowland.plot.report import Report
 from lowland.plot.surfaces import surface, wells
