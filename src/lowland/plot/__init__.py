@@ -1,11 +1,10 @@
 """Pictures of energies, of their answers and of training, and the report that collects them.
 
 `surfaces` looks at energies in the plane from above, `profiles` along a line through any space,
-`grids` shows items and answers, `views` what a pretext task shows of items, `futures` what may come
+`grids` shows items and answers, `views` what a pretext task shows of items, `ahead` what may come
 next, `traces` what happened over time and how scores spread, `curves` what labels buy; `report`
-writes one self-contained page, `movie` a film. The others return a matplotlib figure that belongs
-to no window: save it with
-`figure.savefig(...)`.
+writes one self-contained page, `films` a film. The others return a matplotlib figure that belongs
+to no window: save it with `figure.savefig(...)`.
 """
 
 from lowland.plot._canvas import new_figure
