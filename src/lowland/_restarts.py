@@ -1,6 +1,6 @@
-"""What an energy may offer to start codes again that no datum uses.
+"""What an energy may offer to start codes again that no datum uses, and to start well.
 
-Both are part of `lowland.capabilities`, where to import them from.
+`RestartsUnused` and `SplitsCodes` are part of `lowland.capabilities`, where to import them from.
 """
 
 from typing import Protocol, runtime_checkable

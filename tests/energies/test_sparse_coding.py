@@ -162,3 +162,18 @@ def test_bad_arguments() -> None:
         ll.energies.SparseCoding((2, 3), penalty=-1.0)
     with pytest.raises(ll.DomainError, match="'k'"):
         ll.energies.SparseCoding.from_data(draw(5, 3), k=0)
+
+
+def test_sums_that_stand_for_the_dictionary_leave_it_as_it_is() -> None:
+    y, _ = planted()
+    energy = ll.energies.SparseCoding.from_data(y, k=20, penalty=0.15, generator=seeded(1))
+    before = energy.dictionary.detach().clone()
+    sums = energy.statistics(y, infer(energy, y).z)
+    prior = energy.prior_statistics(sums)
+    energy.solve_parameters(sums | prior)
+    torch.testing.assert_close(energy.dictionary.detach(), before)
+    energy.solve_parameters({name: value + prior.get(name, 0) for name, value in sums.items()})
+    held = (energy.dictionary.detach() - before).norm()
+    energy.dictionary.data.copy_(before)
+    energy.solve_parameters(sums)
+    assert 0 < held < (energy.dictionary.detach() - before).norm()
