@@ -1,6 +1,6 @@
 """What an energy may offer to start codes again that no datum uses, and to start well.
 
-`RestartsUnused` and `SplitsCodes` are part of `lowland.capabilities`, where to import them from.
+They are part of `lowland.capabilities`, where to import them from.
 """
 
 from typing import Protocol, runtime_checkable
@@ -11,7 +11,10 @@ from torch import Tensor
 
 @runtime_checkable
 class RestartsUnused(Protocol):
-    """Offers to start parts again that no item uses, after `SolvesParameters.solve_parameters`."""
+    """Offers to start parts again that no item uses, by the sums of `SolvesParameters`."""
+
+    def unused(self, statistics: dict[str, Tensor]) -> Tensor | None:
+        """The parts that no item uses, `(m,)`; None until the sums are over enough items."""
 
     def restart_unused(self, statistics: dict[str, Tensor]) -> int:
         """Start the unused parts again, in place and in the sums; return how many there were."""

@@ -29,6 +29,7 @@ from lowland._masks import SuggestsMasks as SuggestsMasks
 from lowland._quantizing import Quantizes as Quantizes
 from lowland._restarts import RestartsUnused as RestartsUnused
 from lowland._restarts import SplitsCodes as SplitsCodes
+from lowland._restarts import StatesPrior as StatesPrior
 
 
 @runtime_checkable
@@ -348,6 +349,7 @@ CAPABILITIES: tuple[type, ...] = (
     Curves,
     RestartsUnused,
     SplitsCodes,
+    StatesPrior,
     Decodes,
     DecodesByOperator,
     DecodesLinearly,

@@ -190,6 +190,68 @@ def test_learning_finds_the_planted_atoms(strategy: ll.train.Strategy) -> None:
         assert bool((fall <= 1e-5 * result.history.data_energy[0]).all())
 
 
+@pytest.mark.parametrize(
+    ("strategy", "batch_size"),
+    [(ll.CoordinateDescent(), None), (ll.MiniBatch(), 10), (ll.GradientDescent(), 10)],
+)
+def test_an_atom_that_nothing_needs_starts_again(
+    strategy: ll.train.Strategy, batch_size: int | None
+) -> None:
+    y = draw(30, 2, 5, 5)
+    y[:, 1] = 0
+    start = draw(3, 2, 2, 2, seed=1)
+    start[:2, 1] = 0
+    start[2, 0] = 0  # in the channel where there is nothing to explain
+    ends = []
+    for _ in range(2):
+        energy = ll.energies.ConvolutionalSparseCoding(start, (5, 5), penalty=0.3)
+        energy.project_parameters()
+        before = float(ll.score(energy, y).mean())
+        assert not energy.maps(ll.infer(energy, y).z)[:, 2].any()
+        fit = ll.fit(energy, y, strategy, epochs=3, batch_size=batch_size, generator=seeded())
+        assert fit.reseeded == 1
+        assert energy.maps(ll.infer(energy, y).z)[:, 2].any()
+        assert float(energy.atoms.detach()[2, 1].abs().max()) < 1e-9
+        assert float(ll.score(energy, y).mean()) < 0.98 * before
+        ends.append(energy.atoms.detach())
+    assert torch.equal(*ends)
+
+
+def test_atoms_start_again_as_the_strongest_parts_of_what_is_left() -> None:
+    energy = small()
+    y = draw(20, 2, 4, 5)
+    z = energy.maps(draw(20, energy.latent.m, seed=1)).clone()
+    z[:, 1:] = 0
+    z = z.flatten(1)
+    residual = (y - energy.decode(z)).detach()
+    # The windows that reach over the border too: 4 + 2 − 1 by 5 + 3 − 1 of them.
+    padded = torch.nn.functional.pad(residual, (2, 2, 1, 1))
+    windows = padded.unfold(2, 2, 1).unfold(3, 3, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 12)
+    assert len(windows) == 20 * 5 * 7
+    direction = torch.linalg.svd(windows, full_matrices=False).Vh[:2]
+    sums = energy.statistics(y, z)
+    assert energy.unused(sums) is not None
+    first = energy.atoms[0].detach().clone()
+    assert energy.restart_unused(sums) == 2
+    likeness = (energy.atoms.detach()[1:].flatten(1) * direction).sum(1).abs()
+    torch.testing.assert_close(likeness, torch.ones(2, dtype=F64))
+    assert torch.equal(energy.atoms[0], first)
+    assert energy.restart_unused(sums) == 0  # they have their chance first
+    assert energy.unused(energy.statistics(y[:5], z[:5])) is None
+
+
+def test_nothing_starts_again_where_nothing_is_left_to_explain() -> None:
+    energy = small()
+    before = energy.atoms.detach().clone()
+    z = energy.maps(draw(20, energy.latent.m)).clone()
+    z[:, 1:] = 0
+    y = energy.decode(z.flatten(1)).detach()
+    assert energy.restart_unused(energy.statistics(y, z.flatten(1))) == 0
+    black = torch.zeros(20, 2, 4, 5, dtype=F64)
+    assert energy.restart_unused(energy.statistics(black, ll.infer(energy, black).z)) == 0
+    assert torch.equal(energy.atoms, before)
+
+
 def test_hidden_pixels_follow_from_the_code_of_the_others() -> None:
     y, atoms = planted(6, seed=4)
     energy = ll.energies.ConvolutionalSparseCoding(atoms, (9, 9), penalty=0.05)

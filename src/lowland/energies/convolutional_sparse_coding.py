@@ -12,6 +12,7 @@ from lowland._errors import DomainError, ShapeError
 from lowland._random import integers, normal, permutation
 from lowland._shapes import chunks
 from lowland.capabilities import LinearOperator
+from lowland.energies._directions import strongest
 from lowland.energy import Energy
 from lowland.latent import Sparse
 
@@ -19,6 +20,9 @@ from lowland.latent import Sparse
 _HALVINGS = 60
 # An atom shorter than 1 by more than this is so because nothing pulls it along some direction.
 _FREE = 1e-3
+# An atom may be unused for want of luck until this many windows of its size have been seen for each
+# atom, counted as if they did not overlap.
+_PATIENCE = 10
 
 
 class ConvolutionalSparseCoding(Energy):
@@ -198,9 +202,12 @@ class ConvolutionalSparseCoding(Energy):
 
         $$\sum_i \sum_u z_{im}(u) \, z_{il}(u + v), \qquad \sum_i \sum_u z_{im}(u) \, y_i(u + v)$$
 
-        Their size depends on the atoms alone, not on the images or on how many there are.
+        And, for atoms that are unused, how what the code leaves unexplained correlates with itself,
+        and how many windows there are. Their size depends on the atoms alone, not on the images or
+        on how many there are.
         """
-        maps = self.maps(self.given(z).detach()).double()
+        code = self.given(z).detach()
+        maps = self.maps(code).double()
         k, (high, wide) = len(self.atoms), self.atoms.shape[2:]
         codes = maps.new_zeros(k, k, 2 * high - 1, 2 * wide - 1)
         products = maps.new_zeros(k, *self.atoms.shape[1:])
@@ -216,7 +223,53 @@ class ConvolutionalSparseCoding(Energy):
                 cross = torch.fft.irfft2(torch.einsum("nmfg,nlfg->mlfg", first, both), s=self.size)
                 codes[some] += cross[:, :k, rows][..., columns]
                 products[some] += cross[:, k:, :high, :wide]
-        return {"codes": codes, "products": products}
+        windows = len(y) * math.prod(self.size) / (high * wide)
+        return {
+            "codes": codes,
+            "products": products,
+            "residuals": self._autocorrelation(y.detach() - self.decode(code).detach()),
+            "windows": codes.new_tensor(windows),
+        }
+
+    def _autocorrelation(self, images: Tensor) -> Tensor:
+        """The sum over u of r_c(u) r_e(u + v), as far as an atom reaches, float64."""
+        channels, high, wide = self.atoms.shape[1:]
+        shape = (self.size[0] + high - 1, self.size[1] + wide - 1)  # no lag wraps around
+        total = self.atoms.new_zeros(channels, channels, *shape, dtype=torch.float64)
+        for part in chunks(len(images), 3 * 16 * channels * channels * math.prod(shape)):
+            spectrum = torch.fft.rfft2(images[part].double(), s=shape)
+            cross = torch.einsum("ncfg,nefg->cefg", spectrum.conj(), spectrum)
+            total += torch.fft.irfft2(cross, s=shape)
+        rows = torch.arange(1 - high, high, device=images.device) % shape[0]
+        columns = torch.arange(1 - wide, wide, device=images.device) % shape[1]
+        return total[:, :, rows][..., columns]
+
+    def unused(self, statistics: dict[str, Tensor]) -> Tensor | None:
+        """The atoms that are laid nowhere; None until enough of the images has been seen."""
+        if float(statistics["windows"]) < _PATIENCE * len(self.atoms):
+            return None
+        return torch.nonzero(self._uses(statistics["codes"]) == 0).flatten()
+
+    def _uses(self, codes: Tensor) -> Tensor:
+        """The sum of the squares in each atom's map, `(k,)`."""
+        return codes[:, :, self.atoms.shape[2] - 1, self.atoms.shape[3] - 1].diagonal()
+
+    @torch.no_grad()
+    def restart_unused(self, statistics: dict[str, Tensor]) -> int:
+        """Make unused atoms the strongest parts of the residuals, once enough has been seen.
+
+        The sums then begin a new count of the windows seen, so that an atom has its chance.
+        """
+        dead = self.unused(statistics)
+        if dead is None or len(dead) == 0:
+            return 0
+        left, shape = statistics["residuals"].double(), self.atoms.shape[1:]
+        moments = _moments(left, shape[1], shape[2])
+        scale = moments.diagonal().sum() + self._uses(statistics["codes"]).sum()
+        found = strongest(moments, len(dead), scale=scale).to(self.atoms.dtype)
+        self.atoms[dead[: len(found)]] = found.reshape(-1, *shape)
+        statistics["windows"] = torch.zeros_like(statistics["windows"])
+        return len(found)
 
     @torch.no_grad()
     def solve_parameters(self, statistics: dict[str, Tensor]) -> None:
@@ -233,7 +286,7 @@ class ConvolutionalSparseCoding(Energy):
         high, wide = atoms.shape[2:]
         curvatures, axes = torch.linalg.eigh(_overlaps(codes, high, wide))
         border = (wide - 1, wide - 1, high - 1, high - 1)
-        for m in torch.nonzero(codes[:, :, high - 1, wide - 1].diagonal() > 0).flatten().tolist():
+        for m in torch.nonzero(self._uses(codes) > 0).flatten().tolist():
             others = atoms.clone()
             others[m] = 0
             # Each channel of the atoms is an image in which the correlations are the kernel.
@@ -248,13 +301,25 @@ class ConvolutionalSparseCoding(Energy):
 
 def _overlaps(codes: Tensor, high: int, wide: int) -> Tensor:
     """The energy's second derivatives in each atom, one channel, `(k, s * s, s * s)`."""
-    rows, columns = torch.arange(high), torch.arange(wide)
-    down = (rows.unsqueeze(1) - rows + high - 1).to(codes.device)
-    across = (columns.unsqueeze(1) - columns + wide - 1).to(codes.device)
     own = codes.diagonal().movedim(-1, 0)  # (k, 2 s − 1, 2 s − 1)
-    matrix = own[:, down[:, None, :, None], across[None, :, None, :]]
-    flat: Tensor = matrix.reshape(len(own), high * wide, -1)
+    return _by_lag(own, high, wide).reshape(len(own), high * wide, -1)
+
+
+def _moments(autocorrelation: Tensor, high: int, wide: int) -> Tensor:
+    """The second moments of all windows, those over the border too, `(c * s * s, c * s * s)`."""
+    # The lag from a place in channel c to one in channel e is the second place less the first.
+    by_lag = _by_lag(autocorrelation.transpose(0, 1), high, wide)  # (e, c, s, s, s, s)
+    flat: Tensor = by_lag.permute(0, 2, 3, 1, 4, 5).reshape(len(autocorrelation) * high * wide, -1)
     return flat
+
+
+def _by_lag(values: Tensor, high: int, wide: int) -> Tensor:
+    """The value at the first place less the second, `(..., s, s, s, s)`, of `(..., lags, lags)`."""
+    rows, columns = torch.arange(high), torch.arange(wide)
+    down = (rows.unsqueeze(1) - rows + high - 1).to(values.device)
+    across = (columns.unsqueeze(1) - columns + wide - 1).to(values.device)
+    found: Tensor = values[..., down[:, None, :, None], across[None, :, None, :]]
+    return found
 
 
 def _on_sphere(curvature: Tensor, pull: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lowland._errors import DomainError, ShapeError
 from lowland._random import normal, permutation
 from lowland.capabilities import LinearDecoder
+from lowland.energies._directions import strongest
 from lowland.energy import Energy
 from lowland.latent import Sparse
 
@@ -207,23 +208,16 @@ class SparseCoding(Energy):
         if dead is None or len(dead) == 0:
             return 0
         atoms = self._flat().double().clone()
-        sums = [statistics[name].double() for name in ("codes", "products", "moments")]
-        count = _reseed(atoms, dead, *sums)
+        codes, products, moments = (
+            statistics[name].double() for name in ("codes", "products", "moments")
+        )
+        explained = products.T @ atoms
+        residuals = moments - explained - explained.T + atoms.T @ codes @ atoms
+        found = strongest(residuals, len(dead), scale=moments.diagonal().sum())
+        atoms[dead[: len(found)]] = found
         self.dictionary.copy_(atoms.T.reshape(self.dictionary.shape))
         statistics["items"] = torch.zeros_like(statistics["items"])
-        return count
-
-
-def _reseed(atoms: Tensor, dead: Tensor, codes: Tensor, products: Tensor, moments: Tensor) -> int:
-    explained = products.T @ atoms
-    residuals = moments - explained - explained.T + atoms.T @ codes @ atoms
-    size, direction = torch.linalg.eigh(residuals)
-    # Where the residuals are rounding there is nothing left to explain.
-    floor = torch.finfo(size.dtype).eps * len(size) * moments.diagonal().sum()
-    count = min(len(dead), int((size > floor).sum()))
-    if count:
-        atoms[dead[:count]] = direction[:, -count:].flip(1).T
-    return count
+        return len(found)
 
 
 def _random(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:

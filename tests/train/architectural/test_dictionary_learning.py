@@ -2,6 +2,7 @@
 
 import functools
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,7 +53,7 @@ def test_atoms_have_unit_norm_after_any_strategy(name: str) -> None:
     assert not torch.equal(energy.dictionary, before)
 
 
-@pytest.mark.parametrize("name", ["sweeps", "batches"])
+@pytest.mark.parametrize("name", STRATEGIES)
 def test_dead_atoms_start_again_and_are_counted(name: str) -> None:
     y = torch.cat([draw(300, 5), torch.zeros(300, 1, dtype=F64)], 1)
     energy = with_a_dead_atom(y)
@@ -61,6 +62,48 @@ def test_dead_atoms_start_again_and_are_counted(name: str) -> None:
     assert fit.reseeded == 1
     assert float(energy.dictionary[-1, -1].detach().abs()) < 0.01
     assert infer(energy, y).z.any(0).all()
+
+
+def test_descent_restarts_an_atom_that_only_early_items_used() -> None:
+    y = torch.cat([draw(300, 5), torch.zeros(300, 1, dtype=F64)], 1)
+    early = torch.zeros(40, 6, dtype=F64)
+    early[:, -1] = 1.0
+    energy = with_a_dead_atom(y)
+    first = ll.fit(energy, early, ll.GradientDescent(), epochs=1, progress=False)
+    assert first.reseeded == 0  # too few items have been seen to judge
+    fit = ll.fit(energy, y, ll.GradientDescent(), epochs=1, generator=seeded(), progress=False)
+    assert fit.reseeded == 1
+
+
+def test_descent_with_restarts_goes_on_from_a_checkpoint_to_the_bit(tmp_path: Path) -> None:
+    y = torch.cat([draw(300, 5), torch.zeros(300, 1, dtype=F64)], 1)
+    # An atom is judged by the 60 items of two steps: the run stops with the first of them made.
+    ends, reseeded = [], []
+    for name, stops in (("whole", (4,)), ("parted", (1, 4))):
+        for steps in stops:
+            energy = with_a_dead_atom(y)
+            fit = ll.fit(
+                energy,
+                y,
+                ll.GradientDescent(),
+                steps=steps,
+                batch_size=30,
+                generator=seeded(),
+                checkpoint=tmp_path / name,
+                resume=steps != stops[0],
+                progress=False,
+            )
+        ends.append(energy.dictionary.detach())
+        reseeded.append(fit.reseeded)
+    assert torch.equal(*ends)
+    assert reseeded == [1, 1]
+
+
+def test_warm_descent_has_no_codes_to_judge_atoms_by() -> None:
+    y = draw(100, 1)
+    energy = ll.energies.SparseCoding(torch.ones(1, 1, dtype=F64), penalty=0.1)
+    fit = ll.fit(energy, y, ll.GradientDescent(beta=1.0), steps=2, progress=False)
+    assert fit.reseeded == 0
 
 
 def test_sweeps_start_from_the_codes_before_and_end_where_fresh_ones_do() -> None:

@@ -2,15 +2,28 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from lowland.capabilities import RestartsUnused, SolvesParameters
 from lowland.energy import Energy
-from lowland.infer import check_beta, eliminate
+from lowland.infer import check_beta, eliminate, find_codes
 from lowland.latent import Normal
+from lowland.train.architectural.shards import Sums
+from lowland.train.architectural.sweep import accumulate
 from lowland.train.strategy import GradientStrategy, Outcome
+
+
+class Window(NamedTuple):
+    """What the codes of the last batches add up to.
+
+    Attributes:
+        statistics: sums since unused parts were last looked for, float64.
+    """
+
+    statistics: Sums
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,9 @@ class GradientDescent(GradientStrategy):
     Only for energies whose architecture limits the volume of low energy (K-means, a narrow
     autoencoder, least squares). On a free network the energy falls everywhere: use a contrastive
     strategy there.
+
+    Atoms of a dictionary that none of enough items has used start again where most is unexplained
+    (`RestartsUnused`), and are counted in `reseeded`; at beta = inf, where there are codes to tell.
 
     Args:
         beta: inverse temperature of the free energy; inf takes the best code alone.
@@ -58,3 +74,41 @@ class GradientDescent(GradientStrategy):
         """The mean free energy of the batch."""
         loss = eliminate(energy, y, x, beta=self.beta).mean()
         return Outcome(loss, data_energy=loss.detach() if math.isinf(self.beta) else None)
+
+    def kept(self, state: Window | None) -> Sums | None:
+        """The sums so far."""
+        return None if state is None else state.statistics
+
+    def restored(self, kept: Sums) -> Window:
+        """The sums that were kept."""
+        return Window(kept)
+
+    def step(
+        self,
+        energy: Energy,
+        state: Window | None,
+        y: Tensor,
+        x: Tensor | None,
+        *,
+        optimizer: torch.optim.Optimizer | None,
+        generator: torch.Generator,
+    ) -> tuple[Window | None, Outcome]:
+        """One step of the optimizer, then unused parts start again where the energy offers it.
+
+        Raises:
+            DivergedError: the loss or its gradient is not finite; no parameter has been changed.
+        """
+        if not (
+            math.isinf(self.beta)
+            and isinstance(energy, RestartsUnused)
+            and isinstance(energy, SolvesParameters)
+        ):
+            return super().step(energy, state, y, x, optimizer=optimizer, generator=generator)
+        z = find_codes(energy, y, x)
+        loss = energy(y, x=x, z=z).mean()
+        outcome = self.descend(energy, Outcome(loss, data_energy=loss.detach()), optimizer)
+        statistics = {} if state is None else dict(state.statistics)
+        accumulate(statistics, energy.statistics(y, z, x=x))
+        if energy.unused(statistics) is None:
+            return Window(statistics), outcome
+        return None, outcome._replace(reseeded=energy.restart_unused(statistics))

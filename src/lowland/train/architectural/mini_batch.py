@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from lowland._errors import CapabilityError, DomainError
-from lowland._restarts import StatesPrior
-from lowland.capabilities import RestartsUnused, SolvesParameters, SolvesSoftly
+from lowland.capabilities import RestartsUnused, SolvesParameters, SolvesSoftly, StatesPrior
 from lowland.energy import Energy
 from lowland.latent import Sparse
 from lowland.train.architectural.reseed import count_uses, reseed, worst
