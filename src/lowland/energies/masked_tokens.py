@@ -1,14 +1,17 @@
 """A masked language model as a conditional energy: what is hidden, given what is visible."""
 
 import inspect
+from os import PathLike
+from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from lowland._errors import DomainError, ShapeError
+from lowland._errors import CapabilityError, DomainError, ShapeError
 from lowland.capabilities import Filled
 from lowland.domain import Categorical
+from lowland.energies import _bert
 from lowland.energies._beam import fill_blanks
 from lowland.energies._precision import PRECISIONS, faster_precision
 from lowland.energies._token_loss import surprise
@@ -213,6 +216,37 @@ class MaskedTokens(Energy):
             # As if each token had been seen a few times less than once more.
             energy.bias.copy_(((counts + 0.1) / (counts + 0.1).sum()).log())
         return energy.to(y.device)
+
+    @classmethod
+    def from_bert(
+        cls, folder: str | PathLike[str], *, blank: int = 103, special: tuple[int, ...] = ()
+    ) -> Self:
+        """Read a `BertForMaskedLM` that `transformers` saved: config.json, model.safetensors.
+
+        Raises:
+            CheckpointError: the folder holds no such model.
+        """
+        config, tensors = _bert.read(Path(folder))
+        told = _bert.arguments_of(config)
+        energy = cls(**told, convolution=0, post_norm=True, blank=blank, special=special)
+        energy.load_state_dict(_bert.ours_of(tensors, energy.layers), strict=False)
+        return energy.eval()
+
+    def to_bert(self, folder: str | PathLike[str]) -> None:
+        """Write what `from_bert` and `BertForMaskedLM.from_pretrained` read.
+
+        Raises:
+            CapabilityError: the energy has not the arrangement of BERT.
+            CheckpointError: the folder cannot be written.
+        """
+        if not self.post_norm or self.convolution or not self.segments or self.blank is None:
+            raise CapabilityError(
+                "BERT has norms after the sums, no convolution, segments and a blank among its "
+                "tokens: build MaskedTokens(..., post_norm=True, convolution=0, segments=2, blank=)"
+            )
+        _bert.write(
+            Path(folder), _bert.config_of(self), _bert.theirs_of(self.state_dict(), self.layers)
+        )
 
     def get_extra_state(self) -> Tensor:
         """The precision, so that a run resumes as it was begun, whatever is faster now."""
