@@ -35,7 +35,7 @@ _WHOLE = {
 
 def names_of(layers: int) -> dict[str, tuple[str, ...]]:
     """Which of their tensors make up each of ours, one below the other."""
-    names = {ours: (theirs,) for ours, theirs in _WHOLE.items()}
+    names: dict[str, tuple[str, ...]] = {ours: (theirs,) for ours, theirs in _WHOLE.items()}
     for i in range(layers):
         for kind in ("weight", "bias"):
             prefix = f"bert.encoder.layer.{i}"
@@ -52,11 +52,17 @@ def arguments_of(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         CheckpointError: it describes another kind of model.
     """
-    wanted = {"model_type": "bert", "hidden_act": "gelu"}
-    for name, value in wanted.items():
-        if config.get(name) != value:
+    # What is so unless a config says otherwise.
+    silent = {
+        "tie_word_embeddings": True,
+        "position_embedding_type": "absolute",
+        "is_decoder": False,
+    }
+    said = {**silent, **config}
+    for name, value in {"model_type": "bert", "hidden_act": "gelu", **silent}.items():
+        if said.get(name) != value:
             raise CheckpointError(
-                f"The model's config says {name}={config.get(name)!r}, and only {value!r} is read."
+                f"The model's config says {name}={said.get(name)!r}, and only {value!r} is read."
             )
     try:
         return {

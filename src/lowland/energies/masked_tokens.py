@@ -15,6 +15,7 @@ from lowland.energies import _bert
 from lowland.energies._beam import fill_blanks
 from lowland.energies._precision import PRECISIONS, faster_precision
 from lowland.energies._token_loss import surprise
+from lowland.energies._token_roles import TokenRoles
 from lowland.energies._transformer import TokenEncoder, draw_start
 from lowland.energy import Energy
 
@@ -94,26 +95,16 @@ class MaskedTokens(Energy):
             if isinstance(size, bool) or not isinstance(size, int) or size < 1:
                 raise DomainError(f"'{name}' of MaskedTokens must be at least 1. Got {size!r}.")
         super().__init__((length,), domain=Categorical(vocabulary))
-        named = {"blank": blank, "padding": padding}
-        for name, token in (*named.items(), *(("special", token) for token in special)):
-            if token is not None and not 0 <= token < vocabulary:
-                raise DomainError(
-                    f"'{name}' of MaskedTokens must be a token in [0, {vocabulary}). Got {token}."
-                )
         if not 0 <= dropout < 1:
             raise DomainError(f"'dropout' of MaskedTokens must lie in [0, 1). Got {dropout!r}.")
         if precision not in PRECISIONS:
             raise DomainError(f"'precision' must be one of {PRECISIONS}. Got {precision!r}.")
-        if continues is not None and tuple(continues.shape) != (vocabulary,):
-            raise ShapeError(
-                f"'continues' of MaskedTokens must have shape ({vocabulary},). Got "
-                f"{tuple(continues.shape)}."
-            )
         self.vocabulary, self.length, self.width, self.layers = vocabulary, length, width, layers
         self.heads, self.feedforward = heads, feedforward or 4 * width
         self.convolution, self.post_norm, self.segments = convolution, post_norm, segments
         self.dropout, self.epsilon = dropout, epsilon
         self.blank, self.padding, self.special = blank, padding, tuple(special)
+        self.roles = TokenRoles(vocabulary, blank, padding, self.special, continues)
         self.encoder = TokenEncoder(
             vocabulary + (blank is None),
             length,
@@ -132,11 +123,6 @@ class MaskedTokens(Energy):
         draw_start(self.transform, generator)
         self.transform_norm = nn.LayerNorm(width, epsilon)
         self.bias = nn.Parameter(torch.zeros(vocabulary))
-        fixed = [token for token in (padding, blank, *special) if token is not None]
-        free = torch.ones(vocabulary, dtype=torch.bool)
-        free[fixed] = False
-        self.register_buffer("free", free, persistent=False)
-        self.register_buffer("continues", None if continues is None else continues.clone())
         self.precision = faster_precision(self.encoder) if precision == "auto" else precision
 
     def configuration(self) -> dict[str, object]:
@@ -248,6 +234,11 @@ class MaskedTokens(Energy):
             Path(folder), _bert.config_of(self), _bert.theirs_of(self.state_dict(), self.layers)
         )
 
+    @property
+    def continues(self) -> Tensor | None:
+        """Which tokens go on with a word, bool `(V,)`; None if each is a word."""
+        return None if self.roles.continues is None else self.roles.get_buffer("continues")
+
     def get_extra_state(self) -> Tensor:
         """The precision, so that a run resumes as it was begun, whatever is faster now."""
         return torch.tensor(PRECISIONS.index(self.precision))
@@ -258,14 +249,11 @@ class MaskedTokens(Energy):
 
     def hideable(self, y: Tensor) -> Tensor:
         """Which places hold a token that may be hidden, bool like y."""
-        return self.get_buffer("free")[y]
+        return self.roles.hideable(y)
 
     def groups(self, y: Tensor) -> Tensor:
         """The number of the word of each place of `(n, T)`, negative where none may be hidden."""
-        begins = torch.ones_like(y, dtype=torch.bool)
-        if self.continues is not None:
-            begins = ~self.get_buffer("continues")[y]
-        return torch.where(self.hideable(y), (begins.cumsum(1) - 1).clamp(min=0), -1)
+        return self.roles.groups(y)
 
     def forward(self, y: Tensor, *, x: Tensor | None = None, z: Tensor | None = None) -> Tensor:
         """The energy of what x hides; without x, that of each place given all others."""
@@ -278,7 +266,7 @@ class MaskedTokens(Energy):
     def corrupted(self, y: Tensor, shown: Tensor, *, x: Tensor) -> Tensor:
         """E(x, y) of sentences `(n, T)` where `shown` stands at the hidden places, `(n,)`."""
         hidden = ~x & self.hideable(y)
-        false = torch.where(shown < 0, self._blank, shown)
+        false = torch.where(shown < 0, self.roles.blank, shown)
         places = hidden.flatten().nonzero().squeeze(1)
         value = self._surprise(torch.where(hidden, false, y), places, y.flatten()[places])
         empty = value.new_zeros(len(y))
@@ -287,8 +275,8 @@ class MaskedTokens(Energy):
     def logits(self, y: Tensor, *, x: Tensor | None = None) -> Tensor:
         """The logits of every token at every place, `(*batch, T, V)`, with blanks where x hides."""
         flat = y.reshape(-1, self.length)
-        tokens = flat if x is None else torch.where(self._mask(x, y), flat, self._blank)
-        h = self._head(self.encoder(tokens, self._real(tokens)))
+        tokens = flat if x is None else torch.where(self._mask(x, y), flat, self.roles.blank)
+        h = self._head(self.encoder(tokens, self.roles.real(tokens)))
         rows = nn.functional.linear(h, self.encoder.tokens.weight[: self.vocabulary], self.bias)
         return rows.reshape(*y.shape, self.vocabulary)
 
@@ -299,10 +287,10 @@ class MaskedTokens(Energy):
         """
         flat = y.reshape(-1, self.length)
         shown = torch.ones_like(flat, dtype=torch.bool) if x is None else self._mask(x, y)
-        tokens = torch.where(shown, flat, self._blank)
+        tokens = torch.where(shown, flat, self.roles.blank)
         means = []
         for part in torch.arange(len(flat), device=y.device).split(max(1, _TOKENS // self.length)):
-            h = self.encoder(tokens[part], self._real(tokens[part]))
+            h = self.encoder(tokens[part], self.roles.real(tokens[part]))
             counts = (self.hideable(flat[part]) & shown[part]).to(h.dtype).unsqueeze(2)
             means.append((h * counts).sum(1) / counts.sum(1).clamp(min=1))
         return torch.cat(means).reshape(*y.shape[:-1], self.width)
@@ -328,8 +316,8 @@ class MaskedTokens(Energy):
             x: not used: the mask is `observed`.
             generator: not used; nothing is random here.
         """
-        tokens = torch.where(observed, y, self._blank)
-        rows = [fill_blanks(self.log_probabilities, row, self._blank, n) for row in tokens]
+        tokens = torch.where(observed, y, self.roles.blank)
+        rows = [fill_blanks(self.log_probabilities, row, self.roles.blank, n) for row in tokens]
         answers = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         there = nn.utils.rnn.pad_sequence([row[:, 0] >= 0 for row in rows], batch_first=True)
         energy = self.bias.new_full(tuple(there.shape), torch.inf)
@@ -343,13 +331,9 @@ class MaskedTokens(Energy):
             tokens: `(n, T)`, blanks among them.
             places: indices into the n · T places.
         """
-        h = self._head(self.encoder(tokens, self._real(tokens), places))
+        h = self._head(self.encoder(tokens, self.roles.real(tokens), places))
         rows = nn.functional.linear(h, self.encoder.tokens.weight[: self.vocabulary], self.bias)
-        return rows.masked_fill(~self.get_buffer("free"), -torch.inf).log_softmax(-1)
-
-    @property
-    def _blank(self) -> int:
-        return self.vocabulary if self.blank is None else self.blank
+        return rows.masked_fill(~self.roles.get_buffer("free"), -torch.inf).log_softmax(-1)
 
     def _mask(self, x: Tensor, y: Tensor) -> Tensor:
         if x.dtype != torch.bool:
@@ -363,14 +347,6 @@ class MaskedTokens(Energy):
                 f"{tuple(y.shape)}. Got {tuple(x.shape)}."
             )
         return x.expand(y.shape).reshape(-1, self.length)
-
-    def _real(self, tokens: Tensor) -> Tensor | None:
-        """Where there is no padding; None if there is none at all."""
-        if self.padding is None:
-            return None
-        real = tokens != self.padding
-        # A sentence of nothing else sees itself, for attention must see something.
-        return None if bool(real.all()) else real | ~real.any(1, keepdim=True)
 
     def _head(self, h: Tensor) -> Tensor:
         out: Tensor = self.transform_norm(nn.functional.gelu(self.transform(h)))
@@ -387,27 +363,20 @@ class MaskedTokens(Energy):
             places = torch.cat([places, more])
             targets = torch.cat([targets, targets[-1:].expand(len(more))])
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=low):
-            h = self._head(self.encoder(tokens, self._real(tokens), places))
+            h = self._head(self.encoder(tokens, self.roles.real(tokens), places))
         weight = self.encoder.tokens.weight[: self.vocabulary]
         return surprise(h, weight, self.bias, targets, low=low)[:count]
 
     def _pseudo(self, y: Tensor) -> Tensor:
         """Each place hidden in turn, `(n,)`."""
-        y = y[:, : self._longest(y)]
+        y = self.roles.cropped(y)
         item, place = self.hideable(y).nonzero(as_tuple=True)
         values = []
         for rows in torch.arange(len(item), device=y.device).split(max(1, _TOKENS // y.shape[1])):
             tokens = y[item[rows]]
             here = torch.arange(len(rows), device=y.device)
             targets = tokens[here, place[rows]]
-            tokens[here, place[rows]] = self._blank
+            tokens[here, place[rows]] = self.roles.blank
             values.append(self._surprise(tokens, here * y.shape[1] + place[rows], targets))
         value = torch.cat([*values, self.bias[:0]])
         return value.new_zeros(len(y)).index_add(0, item, value)
-
-    def _longest(self, y: Tensor) -> int:
-        """How many places the longest sentence takes: what is padding in all may be left out."""
-        if self.padding is None or len(y) == 0:
-            return self.length
-        used = (y != self.padding).any(0).nonzero()
-        return int(used[-1]) + 1 if len(used) else 1
