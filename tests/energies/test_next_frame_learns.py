@@ -44,11 +44,11 @@ def coverage(energy: ll.energies.NextFrame, test: Futures) -> float:
 
 
 def test_least_squares_prefers_the_average_and_a_latent_variable_the_truth() -> None:
-    y = ll.data.digits().y / 16
+    y = ll.data.digits().y
     seen, test = clips(y[:1400], 6000, 1), clips(y[1400:], 400, 2)
-    plain = trained(seen, k=1, steps=250)
+    plain = trained(seen, k=1, steps=150)
     assert prefers_the_truth(plain, test) < 0.05
     assert coverage(plain, test) < 0.2
-    latent = trained(seen, k=6, steps=900)
-    assert prefers_the_truth(latent, test) > 0.35
-    assert coverage(latent, test) > 0.6
+    latent = trained(seen, k=6, steps=750)
+    assert prefers_the_truth(latent, test) > 0.6
+    assert coverage(latent, test) > 0.7
