@@ -23,7 +23,7 @@ _SWAP_FAILURES = 5
 _SWAP_SWEEPS = 4
 # On few data a sweep costs next to nothing, so more is tried.
 _SMALL = 2**23
-_SMALL_FAILURES = 40
+_SMALL_FAILURES = 100
 _SMALL_ROUNDS = 400
 # Samples are left when a sweep gains less than this part of the energy.
 _SETTLED = 1e-3
