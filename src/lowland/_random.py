@@ -1,6 +1,6 @@
 """Random numbers from an explicit generator, moved to wherever they are needed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -39,7 +39,7 @@ def permutation(n: int, generator: torch.Generator | None, *, like: Tensor) -> T
     return torch.randperm(n, generator=generator, device=_where(generator, like)).to(like.device)
 
 
-def uniform(shape: tuple[int, ...], generator: torch.Generator | None, *, like: Tensor) -> Tensor:
+def uniform(shape: Sequence[int], generator: torch.Generator | None, *, like: Tensor) -> Tensor:
     """Uniform numbers in [0, 1) with the dtype and device of `like`."""
     drawn = torch.rand(shape, generator=generator, dtype=like.dtype, device=_where(generator, like))
     return drawn.to(like.device)

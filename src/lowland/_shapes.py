@@ -1,5 +1,6 @@
 """Shapes `(*batch, *event)`, checked once at the public border, and chunks that bound memory."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -55,7 +56,7 @@ def all_finite(values: Tensor) -> bool:
         >>> all_finite(torch.tensor([1.0, 2.0])), all_finite(torch.tensor([1.0, torch.nan]))
         (True, False)
     """
-    return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
+    return math.isfinite(float(values.sum())) or bool(torch.isfinite(values).all())
 
 
 def require_finite(values: Tensor, what: str) -> Tensor:

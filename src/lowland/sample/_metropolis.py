@@ -9,15 +9,19 @@ from torch import Tensor
 from lowland._random import uniform
 
 
-def judge(log_ratio: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+def judge(log_ratio: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor | None]:
     """Which proposals are taken, and which had a ratio to judge by, both `(chains,)` bool.
 
     A ratio is infinite or NaN where an energy or a slope is; such a proposal is refused, whatever
-    its sign, and the position stays what it was.
+    its sign, and the position stays what it was. In place of the second there is None where all
+    have a ratio, as one sum tells in nearly every step.
     """
+    taken = uniform(log_ratio.shape, generator, like=log_ratio).log_() < log_ratio
+    # To read a number costs more than the operations it saves where they are not done here.
+    if log_ratio.device.type == "cpu" and math.isfinite(float(log_ratio.sum())):
+        return taken, None
     finite = _finite(log_ratio)
-    drawn = uniform((len(log_ratio),), generator, like=log_ratio)
-    return (drawn.log_() < log_ratio).logical_and_(finite), finite
+    return taken.logical_and_(finite), finite
 
 
 def choose(taken: Tensor, new: tuple[Tensor, ...], old: tuple[Tensor, ...]) -> list[Tensor]:
@@ -35,14 +39,16 @@ def like(values: Tensor, y: Tensor) -> Tensor:
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """The inner product of each chain's elements, `(chains,)`."""
-    product: Tensor = torch.linalg.vecdot(a.flatten(1), b.flatten(1))
+    if a.dim() != 2:
+        a, b = a.flatten(1), b.flatten(1)
+    product: Tensor = torch.linalg.vecdot(a, b)
     return product
 
 
-def probability(log_ratio: Tensor) -> Tensor:
+def probability(log_ratio: Tensor, finite: Tensor | None) -> Tensor:
     """How likely each proposal was to be taken, 0 where there is no finite ratio."""
     sure = log_ratio.clamp(max=0.0).exp_()
-    return torch.where(_finite(log_ratio), sure, 0.0)
+    return sure if finite is None else torch.where(finite, sure, 0.0)
 
 
 def _finite(values: Tensor) -> Tensor:
@@ -50,6 +56,7 @@ def _finite(values: Tensor) -> Tensor:
     return values.abs() < math.inf
 
 
-def counted(state: Any, taken: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
+def counted(state: Any, taken: Tensor, finite: Tensor | None) -> tuple[Tensor, Tensor]:
     """The counts of refused proposals and of those that were not finite."""
-    return state.rejected + ~taken, state.nonfinite + ~finite
+    nonfinite = state.nonfinite if finite is None else state.nonfinite + ~finite
+    return state.rejected + ~taken, nonfinite

@@ -69,6 +69,8 @@ _REFUSALS = (
 )
 
 _NOTHING = Last(())
+_VERSION = operator.attrgetter("_version")
+_PLAIN = (bool, int, float, str, type(None))
 
 
 class Untraceable(NamedTuple):
@@ -97,7 +99,7 @@ class Bound(NamedTuple):
 
     def stale(self) -> bool:
         """Whether a tensor was changed in place since."""
-        return [tensor._version for tensor in self.captured] != self.versions
+        return list(map(_VERSION, self.captured)) != self.versions
 
 
 class Trace:
@@ -164,7 +166,7 @@ class Trace:
     def bind(self, x: Tensor | None) -> Bound:
         """Compute what does not depend on y, with the weights of the moment."""
         captured = tuple(t for t in self._attributes.values() if not t.is_inference())
-        versions = [tensor._version for tensor in captured]
+        versions = list(map(_VERSION, captured))
         # Here torch notes nothing for derivatives, which costs as much as a small product.
         _keep_freed_memory()
         with torch.inference_mode():
@@ -261,11 +263,7 @@ def fingerprint(module: nn.Module) -> tuple[object, ...]:
     """What a trace of a module has frozen: which tensors it has, its modes and options."""
     found: list[object] = []
     for part in module.modules():
-        found += [
-            (name, value)
-            for name, value in vars(part).items()
-            if value is None or isinstance(value, bool | int | float | str)
-        ]
+        found += [(name, value) for name, value in vars(part).items() if isinstance(value, _PLAIN)]
         found += map(id, part._parameters.values())
         found += map(id, part._buffers.values())
     return tuple(found)

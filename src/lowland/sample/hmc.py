@@ -181,7 +181,7 @@ class HMC:
         )
         if not adapt:
             return state_after
-        likely = probability(log_ratio)
+        likely = probability(log_ratio, finite)
         length = state.length
         if self.leapfrogs is None and len(y) >= MANY:
             slope = _change(state, y, moved, likely) * epsilon * count

@@ -132,15 +132,21 @@ class MALA:
         adapt: bool = False,
     ) -> MALAState:
         """One proposal for every chain; one gradient."""
-        eta = like(state.log_step.exp(), state.y)
-        moved = target.noise(state.y, generator).mul_((2 / beta * eta).sqrt_())
-        moved.addcmul_(eta, state.gradient, value=-1)
+        if len(state.log_step) == 1:  # a number takes fewer operations than a tensor of one
+            eta: float | Tensor = math.exp(float(state.log_step))
+            moved = target.noise(state.y, generator).mul_(math.sqrt(2 / beta * eta))
+        else:
+            eta = like(state.log_step.exp(), state.y)
+            moved = target.noise(state.y, generator).mul_((2 / beta * eta).sqrt_())
+        _add(moved, eta, state.gradient, -1.0)
         proposal = state.y + moved
         energy, gradient = target.slope(proposal)
         # Both Gaussian densities of the proposal, with what they share cancelled by hand.
-        turned = moved.addcmul_(eta, state.gradient - gradient, value=0.5)
-        work = dot(state.gradient + gradient, turned)
-        log_ratio = torch.add(state.energy - energy, work, alpha=0.5).mul_(beta)
+        _add(moved, eta, state.gradient - gradient, 0.5)
+        work = dot(state.gradient + gradient, moved)
+        log_ratio = (state.energy - energy).add_(work, alpha=0.5)
+        if beta != 1:
+            log_ratio.mul_(beta)
         taken, finite = judge(log_ratio, generator)
         y, energy, gradient = choose(
             taken, (proposal, energy, gradient), (state.y, state.energy, state.gradient)
@@ -148,14 +154,24 @@ class MALA:
         rejected, nonfinite = counted(state, taken, finite)
         log_step, learned = state.log_step, state.learned
         if adapt:
-            log_step, learned = self._learn(state, probability(log_ratio))
+            log_step, learned = self._learn(state, probability(log_ratio, finite))
         return MALAState(y, energy, gradient, rejected, nonfinite, log_step, learned)
 
     def _learn(self, state: MALAState, likely: Tensor) -> tuple[Tensor, Tensor]:
         learned = state.learned + 1
-        rate = learned.rsqrt().clamp_(min=_RATE).to(likely)
-        excess = (likely.mean() if len(state.log_step) == 1 else likely) - self.acceptance
-        log_step = torch.addcmul(state.log_step, rate, excess)
-        if self.largest is not None:
-            log_step = log_step.clamp(max=math.log(self.largest))
-        return log_step, learned
+        rate = max(_RATE, 1 / math.sqrt(float(learned)))
+        largest = math.inf if self.largest is None else math.log(self.largest)
+        if len(state.log_step) == 1:
+            excess = float(likely.mean()) - self.acceptance
+            shared = min(largest, float(state.log_step) + rate * excess)
+            return torch.full_like(state.log_step, shared), learned
+        log_step = state.log_step.add(likely - self.acceptance, alpha=rate)
+        return log_step.clamp_(max=largest), learned
+
+
+def _add(total: Tensor, eta: float | Tensor, term: Tensor, weight: float) -> None:
+    """Add `weight * eta * term` in place, with one step for all chains or one for each."""
+    if isinstance(eta, Tensor):
+        total.addcmul_(eta, term, value=weight)
+    else:
+        total.add_(term, alpha=weight * eta)

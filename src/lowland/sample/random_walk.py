@@ -115,6 +115,6 @@ class RandomWalk:
         log_step, learned = state.log_step, state.learned
         if adapt:
             learned = learned + 1
-            excess = probability(log_ratio).mean() - self.acceptance
+            excess = probability(log_ratio, finite).mean() - self.acceptance
             log_step = log_step + learned.rsqrt().clamp(min=0.1) * excess
         return RandomWalkState(y, energy, rejected, nonfinite, log_step, learned)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lowland._errors import CapabilityError, ShapeError
 from lowland._random import normal_like
-from lowland.capabilities import Conditionals, SamplesConditionals, Slopes
+from lowland.capabilities import Conditionals, SamplesConditionals
 from lowland.energy import Energy
 from lowland.latent import NoLatent
 from lowland.sample._trace import Bound, Gradient, Trace, Untraceable, fingerprint, traced
@@ -83,7 +83,7 @@ class Target:
         self.constraint = Constraint(observed, bounds)
         self._constrained = bool(self.constraint)
         self.evaluations = 0
-        self._closed = potential.slope if isinstance(potential, Slopes) else None
+        self._closed = getattr(potential, "slope", None)  # of `Slopes`
         self._closed_gradient = getattr(potential, "gradient", None) if self._closed else None
         self._trace = trace and self._closed is None
         self._recorders: dict[object, _Recorder] = {}
@@ -104,7 +104,7 @@ class Target:
 
     def slope(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """F(y), `(n,)`, and its gradient, `(n, *event)`, which is 0 where y is observed."""
-        self.evaluations += len(y)
+        self.evaluations += y.shape[0]
         if not self._constrained:
             return self._slope(y)
         inside, point = self.constraint.split(y)
@@ -114,7 +114,7 @@ class Target:
 
     def gradient(self, y: Tensor) -> Tensor:
         """The gradient alone, `(n, *event)`, for where the energy is not looked at."""
-        self.evaluations += len(y)
+        self.evaluations += y.shape[0]
         _, point = self.constraint.split(y) if self._constrained else (None, y)
         if self._closed is not None:
             alone = self._closed_gradient

@@ -314,5 +314,6 @@ def _optimizer(
         return None
     parameters = [parameter for parameter in energy.parameters() if parameter.requires_grad]
     if make is None:
-        return torch.optim.Adam(parameters, lr=1e-3)
+        # One operation for all parameters, in place of a dozen for each.
+        return torch.optim.Adam(parameters, lr=1e-3, fused=True)
     return check_optimizer(make(parameters))

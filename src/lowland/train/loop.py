@@ -249,7 +249,7 @@ class Loop:
         try:
             with self._layer_noise():
                 state, outcome = make()
-            if not bool(torch.isfinite(outcome.loss)):
+            if not math.isfinite(outcome.loss.item()):
                 raise DivergedError(f"the loss is {outcome.loss.item()}")
         except DivergedError as error:
             raise self._diverged(error, self.position.step + 1) from error

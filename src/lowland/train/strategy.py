@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, NoReturn, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -172,17 +172,28 @@ def step_down(
     Raises:
         DivergedError: the loss or its gradient is not finite; no parameter has been changed.
     """
-    if not bool(torch.isfinite(loss)):
+    if not math.isfinite(loss.item()):
         raise DivergedError(f"the loss is {loss.item()}")
     optimizer.zero_grad(set_to_none=True)
     if gradients is None:
         torch.autograd.backward(loss)
-    for name, parameter in energy.named_parameters():
-        if gradients is not None and parameter.requires_grad:
-            parameter.grad = gradients[name]
-        if parameter.grad is not None and not all_finite(parameter.grad):
-            raise DivergedError(f"the gradient of '{name}' is not finite")
+    else:
+        for name, parameter in energy.named_parameters():
+            if parameter.requires_grad:
+                parameter.grad = gradients[name]
+    moved = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if not all(parameter.grad is None or all_finite(parameter.grad) for parameter in moved):
+        _name_the_gradient(energy)
     optimizer.step()
+
+
+def _name_the_gradient(energy: Energy) -> NoReturn:
+    bad = [
+        name
+        for name, parameter in energy.named_parameters()
+        if parameter.grad is not None and not all_finite(parameter.grad)
+    ]
+    raise DivergedError(f"the gradient of '{bad[0]}' is not finite")
 
 
 @runtime_checkable
