@@ -276,61 +276,76 @@ class _Path:
         y, p, gradient = end
         on = self.growing
         tree = _Tree(
-            y,
-            self.state.energy,
-            gradient,
+            y.clone(),
+            self.state.energy.clone(),
+            gradient.clone(),
             torch.full_like(self.kinetic, -torch.inf),
             torch.zeros_like(p),
         )
         # Where each even half of a half began: its momentum, and the sum before it.
         marks: dict[int, tuple[Tensor, Tensor]] = {}
         for leaf in range(leaves):
+            # Chains that are done go on too, for to hold them still takes longer; what becomes of
+            # them is not looked at.
             half = torch.addcmul(p, kick, gradient, value=-0.5)
-            y_next = torch.addcmul(y, drift, half)
-            energy, slope = self.target.slope(y_next.reshape(shape))
-            slope = slope.reshape(y.shape)
-            p_next = torch.addcmul(half, kick, slope, value=-0.5)
-            error = self.beta * energy + 0.5 * dot(p_next, p_next) - self.at_start
-            y, p, gradient = _pick(on, (y_next, p_next, slope), (y, p, gradient))
-            tree = self._add_leaf(tree, on, _End(y, p, gradient), energy, -error)
-            broken = on & ~(error <= DIVERGENT)
-            self.nonfinite = self.nonfinite | (broken & ~torch.isfinite(error))
-            self.divergent = self.divergent | broken
-            on = on & ~broken & ~self._turned_at(leaf, marks, p, tree.momentum)
-            if leaf + 1 < leaves and not bool(on.any()):
+            y = torch.addcmul(y, drift, half)
+            energy, gradient = self.target.slope(y.reshape(shape))
+            gradient = gradient.reshape(y.shape)
+            p = half.addcmul_(kick, gradient, value=-0.5)
+            log_weight = (self.at_start - dot(p, p).mul_(0.5)).sub_(energy, alpha=self.beta)
+            worst = torch.linalg.vector_norm(torch.where(on, log_weight, 0.0), math.inf)
+            before = on
+            if not bool(worst <= DIVERGENT):
+                on = self._unbroken(on, log_weight)
+                log_weight = torch.where(torch.isfinite(log_weight), log_weight, -torch.inf)
+            log_weight = torch.where(before, log_weight, -torch.inf)
+            tree = self._add_leaf(tree, before, _End(y, p, gradient), energy, log_weight)
+            turned = self._turned_at(leaf, marks, p, tree.momentum)
+            if turned is not None:
+                on = on & ~turned
+            if on is not before and leaf + 1 < leaves and not bool(on.any()):
                 break
         return _End(y, p, gradient), tree, on
+
+    def _unbroken(self, on: Tensor, log_weight: Tensor) -> Tensor:
+        """The chains that may go on; the others are counted."""
+        broken = on & ~(log_weight >= -DIVERGENT)
+        self.nonfinite = self.nonfinite | (broken & ~torch.isfinite(log_weight))
+        self.divergent = self.divergent | broken
+        return on & ~broken
 
     def _add_leaf(
         self, tree: _Tree, on: Tensor, end: _End, energy: Tensor, log_weight: Tensor
     ) -> _Tree:
-        """With one more point, which becomes the drawn one with its share of the weight."""
-        counts = torch.isfinite(log_weight) & on
+        """With one more point, which becomes the drawn one with its share of the weight.
+
+        The tree's own tensors change. The weight of a chain that is done is 0, so that its tree
+        draws nothing more.
+        """
         self.leapfrogs += on
-        self.likely += torch.where(counts, log_weight.clamp(max=0).exp(), 0.0)
-        total = torch.where(counts, torch.logaddexp(tree.log_weight, log_weight), tree.log_weight)
-        drawn = uniform((len(on),), self.generator, like=total).log_()
-        taken = counts & (drawn < log_weight - total)
-        y, held, gradient = _pick(
-            taken, (end.y, energy, end.gradient), (tree.y, tree.energy, tree.gradient)
-        )
-        momentum = tree.momentum + torch.where(like(on, end.p), end.p, 0.0)
-        return _Tree(y, held, gradient, total, momentum)
+        self.likely += log_weight.clamp(max=0).exp_()
+        total = torch.logaddexp(tree.log_weight, log_weight)
+        drawn = uniform(total.shape, self.generator, like=total).log_()
+        # Few are drawn, for the share of one point among many is small.
+        taken = (drawn < log_weight - total).nonzero().flatten()
+        for held, fresh in zip(tree[:3], (end.y, energy, end.gradient), strict=True):
+            held.index_copy_(0, taken, fresh.index_select(0, taken))
+        return tree._replace(log_weight=total, momentum=tree.momentum + end.p)
 
     def _turned_at(
         self, leaf: int, marks: dict[int, tuple[Tensor, Tensor]], p: Tensor, total: Tensor
-    ) -> Tensor:
-        """Whether a balanced subtree that ends at this leaf has turned.
+    ) -> Tensor | None:
+        """Whether a balanced subtree that ends at this leaf has turned; None if none ends.
 
         Subtrees begin at even leaves. The mark of one is kept under how many bits its index has,
         where a later subtree of the same level overwrites it once it is no longer needed.
         """
-        turned = torch.zeros_like(self.growing)
         level = (leaf >> 1).bit_count()
         if leaf % 2 == 0:
             marks[level] = (p, total - p)
-            return turned
+            return None
         trailing = (leaf ^ (leaf + 1)).bit_count() - 1
+        turned = torch.zeros_like(self.growing)
         for mark in range(level, level - trailing, -1):
             first, before = marks[mark]
             turned |= self.sampler.turned(first, p, total - before)
