@@ -83,7 +83,9 @@ class Target:
         self.constraint = Constraint(observed, bounds)
         self._constrained = bool(self.constraint)
         self.evaluations = 0
-        self._closed = getattr(potential, "slope", None)  # of `Slopes`
+        # Of `Slopes`; to ask for a protocol takes longer than a step, and training makes targets.
+        self._closed: Callable[..., tuple[Tensor, Tensor]] | None
+        self._closed = getattr(potential, "slope", None)
         self._closed_gradient = getattr(potential, "gradient", None) if self._closed else None
         self._trace = trace and self._closed is None
         self._recorders: dict[object, _Recorder] = {}
