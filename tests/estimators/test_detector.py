@@ -19,10 +19,13 @@ import lowland as ll
 from lowland import DomainError
 from lowland.estimators import EnergyDetector
 
+# Wells begin at random rows where it does not matter how low the energy gets.
+QUICK = {"start": "random"}
+
 
 @pytest.mark.filterwarnings("ignore:A false alarm rate")  # their tables are small
 @pytest.mark.wrong_types  # their checks build estimators of nonsense
-@parametrize_with_checks([EnergyDetector(steps=5)])
+@parametrize_with_checks([EnergyDetector(options=QUICK, steps=5)])
 def test_scikit_learns_contract(estimator, check) -> None:
     check(estimator)
 
@@ -41,7 +44,7 @@ def test_false_alarms_on_fresh_rows_are_what_was_agreed(rate) -> None:
     alarms = 0
     for seed in range(fits):
         detector = EnergyDetector(
-            options={"k": 60, "start": "random"},
+            options={"k": 60, **QUICK},
             steps=3,
             false_alarm_rate=rate,
             random_state=seed,
@@ -55,7 +58,7 @@ def test_false_alarms_on_fresh_rows_are_what_was_agreed(rate) -> None:
 def test_a_quantile_of_the_fitted_rows_would_not_hold_the_rate() -> None:
     """What the threshold is for: many wells fit their own rows too well."""
     train, fresh = rows(400, 0), rows(2000, 1)
-    detector = EnergyDetector(options={"k": 60}, random_state=0).fit(train)
+    detector = EnergyDetector(options={"k": 60, **QUICK}, random_state=0).fit(train)
     naive = np.quantile(detector.score_samples(train), 0.05)
     alarms = int((detector.score_samples(fresh) < naive).sum())
     assert alarms > binom.ppf(1 - 1e-9, 2000, 0.05)
@@ -78,7 +81,7 @@ def test_outliers_are_found() -> None:
 
 def test_scores_are_the_energys() -> None:
     x = rows(200, 0)
-    detector = EnergyDetector(beta=2.0, random_state=0).fit(x)
+    detector = EnergyDetector(options=QUICK, beta=2.0, random_state=0).fit(x)
     y = ll.data.read(x, dtype=detector.energy_.dtype).y
     expected = ll.score(detector.energy_, y, beta=2.0)
     np.testing.assert_allclose(-detector.score_samples(x), expected.numpy())
@@ -90,9 +93,10 @@ def test_scores_are_the_energys() -> None:
 def test_frames_are_taken_and_their_columns_remembered() -> None:
     x = rows(100, 0)
     names = [f"c{i}" for i in range(10)]
-    expected = EnergyDetector(random_state=0).fit(x).score_samples(x)
+    model = EnergyDetector(options=QUICK, steps=5, random_state=0)
+    expected = clone(model).fit(x).score_samples(x)
     for frame in (pd.DataFrame(x, columns=names), pl.DataFrame(x, schema=names)):
-        detector = EnergyDetector(random_state=0).fit(frame)
+        detector = clone(model).fit(frame)
         assert detector.feature_names_in_.tolist() == names
         np.testing.assert_allclose(detector.score_samples(frame), expected)
 
@@ -101,10 +105,10 @@ def test_it_can_be_cloned_searched_and_piped() -> None:
     x = rows(200, 0)
     truth = np.r_[np.ones(150), -np.ones(50)]
     x[150:] = x[150:] + 1e3 * np.random.RandomState(0).randn(50, 10)
-    model = make_pipeline(StandardScaler(), EnergyDetector(random_state=0))
+    model = make_pipeline(StandardScaler(), EnergyDetector(steps=5, random_state=0))
     search = GridSearchCV(
         clone(model),
-        {"energydetector__options": [{"k": 2}, {"k": 8}]},
+        {"energydetector__options": [{"k": 2, **QUICK}, {"k": 8, **QUICK}]},
         scoring=lambda fitted, rows, truth: float((fitted.predict(rows) == truth).mean()),
         cv=2,
     )
@@ -127,13 +131,15 @@ def test_any_energy_and_strategy_of_lowland() -> None:
 
 def test_constant_column_and_image_event() -> None:
     images = ll.data.digits().y[:200]  # some pixels never have ink
-    detector = EnergyDetector(event=(1, 8, 8), random_state=0).fit(images.flatten(1).numpy())
+    detector = EnergyDetector(options=QUICK, event=(1, 8, 8), random_state=0).fit(
+        images.flatten(1).numpy()
+    )
     assert detector.energy_.event == (1, 8, 8)
 
 
 def test_too_few_rows_for_the_rate_are_said() -> None:
     with pytest.warns(UserWarning, match="at least 64 rows"):
-        detector = EnergyDetector(random_state=0).fit(rows(30, 0))
+        detector = EnergyDetector(options=QUICK, random_state=0).fit(rows(30, 0))
     assert (detector.predict(1e9 * np.ones((3, 10))) == 1).all()
 
 

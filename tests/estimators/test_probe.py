@@ -40,7 +40,7 @@ def test_learned_features_beat_those_that_learned_nothing(digits, kmeans) -> Non
         *digits,
         labels_per_class=5,
         repeats=5,
-        heads=(LinearProbe(),),
+        heads=(LinearProbe((10.0,)),),
         generator=generator(),
     )
     rows = {row.features: row for row in table.rows}
