@@ -32,8 +32,9 @@ def test_a_text_is_learned_and_asked(run, folder, corpus) -> None:
 
     result = run("ask text complete --text the[MASK]of[MASK] --n 3")
     assert result.exit_code == 0, result.output
-    lines = [line for line in result.output.splitlines() if " of " in line and "the " in line]
+    lines = [line for line in result.output.splitlines() if line.startswith("│ 0 ")]
     assert len(lines) == 3
+    assert all("the" in line and " of" in line for line in lines)
     assert all("[MASK]" not in line for line in lines)
 
     result = run("ask text score --text statement --text function --out scores.npz")
@@ -60,6 +61,24 @@ def test_a_run_resumes_exactly(run, folder, corpus) -> None:
     whole, part = ll.load(folder / "whole"), ll.load(folder / "part")
     for one, other in zip(whole.parameters(), part.parameters(), strict=True):
         assert (one == other).all()
+
+
+def test_a_stream_ends_where_the_text_read_at_once_does(run, folder, corpus) -> None:
+    result = run(FIT + "--epochs 1 --out streamed --stream")
+    assert result.exit_code == 0, result.output
+    tokenizer = Tokenizer.load(folder / "streamed" / "tokenizer.json")
+    y = ll.data.text_file(corpus, tokenizer=tokenizer, length=16).y
+    assert f"a stream of {len(y):,} rows, nothing held out" in result.output
+    run(FIT + "--epochs 1 --out whole --held-out 0")
+    assert tokenizer == Tokenizer.load(folder / "whole" / "tokenizer.json")
+    result = run("ask streamed score --limit 5 --out scores.npz")
+    assert result.exit_code == 0, result.output
+    with np.load(folder / "scores.npz") as file:
+        found = file["score"]
+    expected = ll.score(ll.load(folder / "streamed"), y[: len(found)])
+    assert found == pytest.approx(expected.numpy(), rel=1e-5)
+    result = run(FIT + "--stream --errors replace --out other --steps 1")
+    assert "leave --errors out" in result.output
 
 
 def test_bad_bytes_and_an_empty_file_are_told(run, folder) -> None:

@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from pydoc_data import topics
 
 import pytest
 import torch
@@ -57,6 +58,15 @@ def test_it_is_kept_in_a_file(tmp_path: Path) -> None:
         Tokenizer.load(tmp_path / "none.json")
 
 
+def test_the_same_text_gives_the_same_vocabulary() -> None:
+    lines = list(topics.topics.values())[:6]
+    first = Tokenizer.train(lines, vocabulary=250)
+    assert len(first) == 250
+    assert all(Tokenizer.train(lines, vocabulary=250) == first for _ in range(3))
+    (tokens,) = first.encode(["##e"])
+    assert first.words().index("##e") not in tokens
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"model": {"type": "Unigram"}}'])
 def test_what_is_no_tokenizer_is_refused(text: str) -> None:
     with pytest.raises(ll.DataError):
@@ -86,7 +96,7 @@ def test_a_file_is_packed_into_blocks_without_loss(corpus: Path) -> None:
     assert len(flat) - len(ids) < 16
     assert data.kind == "text"
     assert data.tokenizer == WORDS
-    assert "320 words" in data.description
+    assert f"{20 * sum(len(line.split()) for line in LINES)} words" in data.description
 
 
 def test_the_one_door_trains_a_tokenizer(corpus: Path) -> None:

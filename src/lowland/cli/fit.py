@@ -183,7 +183,7 @@ def fit(
         bool,
         typer.Option(
             "--stream",
-            help="Read a .npy or .parquet file block by block, for more rows than memory holds. "
+            help="Read a .npy, .parquet or .txt file block by block, for more than memory holds. "
             "Units are measured on the first rows, and nothing is held out.",
             rich_help_panel=DATA,
         ),

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lowland._errors import DataError, DomainError, ShapeError
 from lowland.data._files import check_file, optional
+from lowland.data.tokenizer import Tokenizer
 
 ROWS = 65_536
 
@@ -25,8 +26,9 @@ class Stream:
         blocks: called without arguments at the beginning of each pass; returns the blocks, tensors
             or arrays `(rows, *event)`, the same ones each time.
         rows: how many rows to hand on at a time, at most.
-        dtype: the floating-point type that the rows get.
+        dtype: the type that the rows get.
         description: what the data are, for messages.
+        tokenizer: how rows of tokens become text again, or None.
 
     Attributes:
         length: how many rows there are; None until they have been read to the end.
@@ -49,6 +51,7 @@ class Stream:
         rows: int = ROWS,
         dtype: torch.dtype = torch.float32,
         description: str = "a stream",
+        tokenizer: Tokenizer | None = None,
     ) -> None:
         if isinstance(rows, bool) or rows < 1:
             raise DomainError(f"'rows' of a stream must be at least 1. Got {rows!r}.")
@@ -56,6 +59,7 @@ class Stream:
         self.rows = rows
         self.dtype = dtype
         self.description = description
+        self.tokenizer = tokenizer
         self.length: int | None = None
         self._event: tuple[int, ...] | None = None
 

@@ -1,6 +1,7 @@
 """Text files as tokens: packed into blocks of one length, streamed, or a sentence each."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -15,6 +16,8 @@ ERRORS = ("strict", "replace")
 _BLOCKS = 1024
 # So many lines are cut into tokens at a time.
 _LINES = 1024
+# The vocabulary of a stream is learned from so many lines at its beginning.
+_LEARNED = 100_000
 
 
 def text_file(
@@ -73,21 +76,39 @@ def text_file(
     )
 
 
-def stream_text(path: Path, tokenizer: Tokenizer, *, length: int = 128) -> Stream:
+def stream_text(
+    path: Path,
+    tokenizer: Tokenizer | str | None = None,
+    *,
+    vocabulary: int = 8192,
+    length: int = 128,
+) -> Stream:
     """The blocks of `text_file`, read again at each pass and never held as a whole.
 
     Args:
         path: a file of UTF-8 text.
-        tokenizer: how to cut it.
-        length: the tokens of a block.
+        tokenizer: how to cut it, or the path of its JSON; one is trained on the first 100,000
+            lines if None.
+        vocabulary: how many tokens the one that is trained has at most.
+        length: T, the tokens of a block; the last block is filled up with padding.
 
     Raises:
-        DataError: while it is read: the file is missing, or holds bytes that are not UTF-8.
+        DataError: the file is missing or empty, or, while it is read, holds bytes that are not
+            UTF-8.
+        DomainError: an option is out of range.
     """
+    if isinstance(tokenizer, str):
+        tokenizer = Tokenizer.load(Path(tokenizer))
+    if tokenizer is None:
+        learned = list(islice(_lines(path), _LEARNED))
+        if not any(line.strip() for line in learned):
+            raise DataError(f"{path} is empty: its first {_LEARNED:,} lines hold no words.")
+        tokenizer = Tokenizer.train(learned, vocabulary=vocabulary)
+    cut = tokenizer
 
     def read() -> Iterator[Tensor]:
         held: list[Tensor] = []
-        for block in _blocks(_lines(path), tokenizer, length):
+        for block in _blocks(_lines(path), cut, length):
             held.append(block)
             if len(held) == _BLOCKS:
                 yield torch.stack(held)
@@ -95,7 +116,7 @@ def stream_text(path: Path, tokenizer: Tokenizer, *, length: int = 128) -> Strea
         if held:
             yield torch.stack(held)
 
-    return Stream(read, rows=_BLOCKS, dtype=torch.int64, description=str(path))
+    return Stream(read, rows=_BLOCKS, dtype=torch.int64, description=str(path), tokenizer=tokenizer)
 
 
 def sentences(texts: Sequence[str], tokenizer: Tokenizer, length: int) -> Tensor:

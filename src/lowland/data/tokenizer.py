@@ -63,7 +63,7 @@ class Tokenizer:
         """Learn a vocabulary from text.
 
         Args:
-            texts: lines or documents, read once.
+            texts: lines or documents, read once; the same ones give the same vocabulary.
             vocabulary: how many tokens to have at most, those for blanks and padding included.
             model: "wordpiece", whose tokens that go on with a word begin with ##, or "bpe", whose
                 tokens are made of bytes, so that no text is unknown.
@@ -82,11 +82,23 @@ class Tokenizer:
                 f"'vocabulary' must be larger than the {len(SPECIAL)} tokens that every tokenizer "
                 f"has. Got {vocabulary}."
             )
-        inner, trainer = _untrained(model, split, lowercase, vocabulary)
-        inner.train_from_iterator(texts, trainer)
+        lines = list(texts)
+        parts: tuple[str, ...] = ()
+        if model == "wordpiece":
+            # The package numbers letters inside of words as it meets them in a table without an
+            # order, and breaks ties by these numbers: they get theirs beforehand.
+            inner, trainer = _untrained(model, split, lowercase, len(SPECIAL))
+            inner.train_from_iterator(lines, trainer)
+            parts = tuple(sorted(word for word in inner.get_vocab() if word.startswith("##")))
+        inner, trainer = _untrained(model, split, lowercase, vocabulary, parts)
+        inner.train_from_iterator(lines, trainer)
         if inner.get_vocab_size() <= len(SPECIAL) + (256 if model == "bpe" else 0):
             raise DataError("The text holds no words to learn a vocabulary from.")
-        return cls(inner.to_str())
+        written = json.loads(inner.to_str())
+        written["added_tokens"] = [
+            token for token in written["added_tokens"] if token["content"] not in parts
+        ]
+        return cls(json.dumps(written))
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
@@ -183,9 +195,12 @@ def _package() -> Any:
     return optional("tokenizers", needed_for="Reading text", extra="text")
 
 
-def _untrained(model: str, split: str, lowercase: bool, vocabulary: int) -> tuple[Any, Any]:
+def _untrained(
+    model: str, split: str, lowercase: bool, vocabulary: int, parts: tuple[str, ...] = ()
+) -> tuple[Any, Any]:
     tk = _package()
-    shared = {"vocab_size": vocabulary, "special_tokens": list(SPECIAL), "show_progress": False}
+    first = [*SPECIAL, *parts]
+    shared = {"vocab_size": vocabulary, "special_tokens": first, "show_progress": False}
     if model == "bpe":
         inner = tk.Tokenizer(tk.models.BPE())
         if lowercase:

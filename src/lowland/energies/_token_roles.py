@@ -50,7 +50,7 @@ class TokenRoles(nn.Module):
 
     def hideable(self, y: Tensor) -> Tensor:
         """Which places hold a token that may be hidden, bool like y."""
-        return self.get_buffer("free")[y]
+        return self.get_buffer("free").take(y)
 
     def groups(self, y: Tensor) -> Tensor:
         """The number of the word of each place of `(n, T)`, negative where none may be hidden."""
