@@ -36,9 +36,9 @@ class EnergyTransformer(
         >>> from sklearn.linear_model import LogisticRegression
         >>> from sklearn.pipeline import make_pipeline
         >>> rows, labels = load_digits(return_X_y=True)
-        >>> features = EnergyTransformer("KMeans", options={"k": 64}, random_state=0)
+        >>> features = EnergyTransformer(options={"k": 64}, steps=10, random_state=0)
         >>> model = make_pipeline(features, LogisticRegression(max_iter=1000))
-        >>> model.fit(rows[:200], labels[:200]).score(rows[200:], labels[200:]) > 0.85
+        >>> model.fit(rows[:500], labels[:500]).score(rows[500:], labels[500:]) > 0.85
         True
     """
 
