@@ -184,7 +184,8 @@ class _Problem:
         for part in sorted(parts, key=lambda part: part.atoms.shape[1]):
             group.append(part)
             full = sum(len(each.rows) for each in group) >= _BLOCK // 2
-            if full or sum(map(self._size, group)) > _MOST_BYTES // 4:
+            # With the room for more atoms by which a block is split again.
+            if full or sum(self._size(each, GROUPS) for each in group) > _MOST_BYTES // 4:
                 blocks.append(joined(group, self.k))
                 group = []
         return [*blocks, joined(group, self.k)] if group else blocks
