@@ -6,15 +6,13 @@ from torch import Tensor
 from lowland._errors import ShapeError
 
 
-def whitening_of(covariances: Tensor, kept_as: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
+def whitening_of(covariances: Tensor) -> tuple[Tensor, Tensor]:
     r"""The lower triangular W with a positive diagonal for which W y has unit covariance.
 
     $$\Sigma = L L^\top, \qquad W = L^{-1}, \qquad \Sigma^{-1} = W^\top W$$
 
     Args:
         covariances: `(k, d, d)`, or their diagonals `(k, d)`.
-        kept_as: the type that W will be kept in, in whose rounding a matrix may be singular; that
-            of the covariances if None.
 
     Returns:
         W, or its diagonal, of the same shape; and which of the k are not positive definite, `(k,)`
@@ -30,7 +28,7 @@ def whitening_of(covariances: Tensor, kept_as: torch.dtype | None = None) -> tup
     factor, failed = torch.linalg.cholesky_ex(covariances)
     # What an element varies beyond what those before it explain; rounding may leave a little.
     left = factor.diagonal(dim1=-2, dim2=-1).square()
-    rounding = covariances.shape[-1] * torch.finfo(kept_as or covariances.dtype).eps
+    rounding = 8 * torch.finfo(covariances.dtype).eps
     explained = left <= rounding * covariances.diagonal(dim1=-2, dim2=-1)
     singular = (failed > 0) | explained.any(1) | ~torch.isfinite(covariances).flatten(1).all(1)
     return inverse_triangular(factor), singular

@@ -21,9 +21,9 @@ _SWAP_ROUNDS = 40
 _WHOLE_ROUNDS = 5
 _SWAP_FAILURES = 5
 _SWAP_SWEEPS = 4
-# On few data a sweep costs next to nothing, so more is tried.
-_SMALL = 2**23
-_SMALL_FAILURES = 100
+# On few data a sweep costs little, on very few next to nothing, so more is tried.
+_SMALL, _SMALL_FAILURES = 2**23, 40
+_TINY, _TINY_FAILURES = 2**18, 100
 _SMALL_ROUNDS = 400
 # Samples are left when a sweep gains less than this part of the energy.
 _SETTLED = 1e-3
@@ -80,8 +80,10 @@ def swap(y: Tensor, prototypes: Tensor, generator: torch.Generator | None) -> Te
     if sampled:
         size = max(_FIRST * k, min(_SWAP_ITEMS * k, int(_SWAP_PART * len(y))))
         y = y[permutation(len(y), generator, like=y)[:size]]
-    if len(y) * k * y.shape[1] <= _SMALL:
-        rounds, failures, settled = _SMALL_ROUNDS, _SMALL_FAILURES, 0.0
+    products = len(y) * k * y.shape[1]
+    if products <= _SMALL:
+        failures = _TINY_FAILURES if products <= _TINY else _SMALL_FAILURES
+        rounds, settled = _SMALL_ROUNDS, 0.0
     elif not sampled:
         rounds = _WHOLE_ROUNDS
     lloyd = Lloyd(y, k)

@@ -260,9 +260,7 @@ class GaussianMixture(Energy):
             covariances = (covariances + covariances.mT) / 2
         else:
             covariances = squares / held.unsqueeze(1) - step.square()
-        whitening, singular = whitening_of(
-            at_least(covariances, self.floor), kept_as=self.means.dtype
-        )
+        whitening, singular = whitening_of(at_least(covariances, self.floor))
         keeps = counts < 2
         if bool((singular & ~keeps).any()):
             raise DivergedError(

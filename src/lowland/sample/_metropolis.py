@@ -26,9 +26,9 @@ def judge(log_ratio: Tensor, generator: torch.Generator | None) -> tuple[Tensor,
 
 def choose(taken: Tensor, new: tuple[Tensor, ...], old: tuple[Tensor, ...]) -> list[Tensor]:
     """For each chain the new tensors where it was taken, the old ones elsewhere."""
-    column = like(taken, new[0])
     return [
-        torch.where(column if a.dim() > 1 else taken, a, b) for a, b in zip(new, old, strict=True)
+        torch.where(like(taken, a) if a.dim() > 1 else taken, a, b)
+        for a, b in zip(new, old, strict=True)
     ]
 
 
