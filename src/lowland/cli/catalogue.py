@@ -8,6 +8,10 @@ from lowland.cli._errors import Verb
 from lowland.cli._options import examples
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
     from lowland import Energy
 
 
@@ -61,18 +65,31 @@ def catalogue() -> None:
 
 def _tiny(cls: "type[Energy]") -> "Energy | None":
     """An instance to look at, or None of a class that data alone cannot build."""
-    import torch
-
     from lowland._errors import LowlandError
     from lowland.cli._names import build_energy
 
-    for columns in (2, 48):  # some energies live in the plane, and some codes want room
-        y = torch.randn(64, columns, generator=torch.Generator().manual_seed(0))
+    for y, x in _samples():
         try:
-            return build_energy(cls, y, y[:, :1], 0, {})
+            return build_energy(cls, y, x, 0, {})
         except LowlandError:
             continue
     return None
+
+
+def _samples() -> "Iterator[tuple[Tensor, Tensor]]":
+    """Data of every kind that an energy may ask for, the plainest first, `(y, x)`."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    for columns in (2, 48):  # some energies live in the plane, and some codes want room
+        y = torch.randn(64, columns, generator=generator)
+        yield y, y[:, :1]
+    images = torch.rand(64, 1, 16, 16, generator=generator)
+    clips = torch.rand(64, 2, 1, 16, 16, generator=generator)
+    yield images, clips
+    yield images.round(), clips
+    tokens = torch.randint(6, (64, 8), generator=generator)
+    yield tokens, tokens
 
 
 def _first_line(cls: type) -> str:
