@@ -10,13 +10,15 @@ from torch import nn
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode inside, the former modes after: dropout must not blur an answer."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
+    training = [part for part in module.modules() if part.training]
+    if training:
+        module.eval()
     try:
         yield
     finally:
-        for part, mode in modes:
-            part.training = mode
+        for part in training:
+            # A module's own way looks among its parameters first, for each part at every step.
+            object.__setattr__(part, "training", True)
 
 
 @contextmanager
@@ -27,9 +29,13 @@ def seeded(seed: int, module: nn.Module) -> Iterator[None]:
     same.
     """
     devices = {p.device.index for p in module.parameters() if p.device.type == "cuda"}
-    with torch.random.fork_rng(devices=[index for index in devices if index is not None]):
-        torch.default_generator.manual_seed(seed)
-        for index in devices:
-            if index is not None:
-                torch.cuda.default_generators[index].manual_seed(seed)
+    sources = [torch.cuda.default_generators[index] for index in devices if index is not None]
+    sources.append(torch.default_generator)
+    before = [source.get_state() for source in sources]
+    for source in sources:
+        source.manual_seed(seed)
+    try:
         yield
+    finally:
+        for source, state in zip(sources, before, strict=True):
+            source.set_state(state)

@@ -9,6 +9,9 @@ from torch import Tensor
 from lowland._errors import DomainError
 from lowland._random import integers, normal
 
+# So many elements are looked at at a time: temporaries of that size stay in cache.
+_PART = 2**17
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -90,8 +93,9 @@ class Binary(Domain):
                 f"'{argument}' must hold 0.0 and 1.0 as floating point, for the energy's domain "
                 f"is Binary(). Got {y.dtype}. Convert it with {argument}.float()."
             )
-        # In two passes in place of four; NaN equals nothing, and infinity not what it is held to.
-        if not torch.equal(y, y.ceil().clamp_(0, 1)):
+        # NaN equals nothing, and infinity not what it is held to. Part by part, in cache.
+        parts = y.flatten().split(_PART)
+        if not all(torch.equal(part, part.ceil().clamp_(0, 1)) for part in parts):
             bad = y[(y != 0) & (y != 1)].flatten()[0].item()
             raise DomainError(
                 f"'{argument}' must hold only 0 and 1, for the energy's domain is Binary(). "

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lowland._errors import CapabilityError, DivergedError, DomainError
+from lowland._offers import offers
 from lowland._random import integers
 from lowland.capabilities import SamplesConditionals
 from lowland.domain import Binary, Categorical, Real
@@ -199,7 +200,7 @@ def sampler_for(target: Target, y: Tensor) -> Sampler:
     Raises:
         DomainError: y is of whole numbers, and nothing says how many classes there are.
     """
-    if isinstance(target.potential, SamplesConditionals) and not target.constraint.bounded:
+    if offers(target.potential, SamplesConditionals) and not target.constraint.bounded:
         return Gibbs()
     return _of_domain(target, y)
 

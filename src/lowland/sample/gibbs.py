@@ -77,10 +77,7 @@ class Gibbs:
     ) -> GibbsState:
         """One sweep of every chain: all hidden units, then all of y that is not observed."""
         view = self._view(target, beta)
-        y = view.sample_visible(view.sample_hidden(state.drive, generator), generator)
-        if target.constraint:
-            moving = target.constraint.release(torch.ones_like(y))
-            y = torch.where(moving > 0, y, state.y)
+        y = self._sweep(target, view, state.y, state.drive, generator)
         drive = view.drive(y)
         if beta == 1:
             return state._replace(y=y, energy=view.potential(y, drive), drive=drive)
@@ -91,6 +88,32 @@ class Gibbs:
         y, energy, drive = choose(taken, (y, energy, drive), old)
         rejected, nonfinite = counted(state, taken, finite)
         return GibbsState(y, energy, drive, rejected, nonfinite)
+
+    def sweeps(
+        self, target: Target, y: Tensor, steps: int, generator: torch.Generator | None
+    ) -> Tensor:
+        """Where so many steps at beta = 1 lead from `(chains, *event)`: to the same points.
+
+        Nothing is refused there, so that no energy has to be looked at on the way.
+        """
+        view = self._view(target, 1.0)
+        for _ in range(steps):
+            y = self._sweep(target, view, y, view.drive(y), generator)
+        return y
+
+    def _sweep(
+        self,
+        target: Target,
+        view: Conditionals,
+        y: Tensor,
+        drive: Tensor,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        moved = view.sample_visible(view.sample_hidden(drive, generator), generator)
+        if not target.constraint:
+            return moved
+        moving = target.constraint.release(torch.ones_like(moved))
+        return torch.where(moving > 0, moved, y)
 
     def _view(self, target: Target, beta: float) -> Conditionals:
         found = target.conditionals(beta)

@@ -134,16 +134,17 @@ class MALA:
         """One proposal for every chain; one gradient."""
         if len(state.log_step) == 1:  # a number takes fewer operations than a tensor of one
             eta: float | Tensor = math.exp(float(state.log_step))
-            moved = target.noise(state.y, generator).mul_(math.sqrt(2 / beta * eta))
+            noise = target.noise(state.y, generator).mul_(math.sqrt(2 / beta * eta))
         else:
             eta = like(state.log_step.exp(), state.y)
-            moved = target.noise(state.y, generator).mul_((2 / beta * eta).sqrt_())
-        _add(moved, eta, state.gradient, -1.0)
-        proposal = state.y + moved
+            noise = target.noise(state.y, generator).mul_((2 / beta * eta).sqrt_())
+        proposal = state.y + noise
+        _add(proposal, eta, state.gradient, -1.0)
         energy, gradient = target.slope(proposal)
         # Both Gaussian densities of the proposal, with what they share cancelled by hand.
-        _add(moved, eta, state.gradient - gradient, 0.5)
-        work = dot(state.gradient + gradient, moved)
+        both = state.gradient + gradient
+        _add(noise, eta, both, -0.5)
+        work = dot(both, noise)
         log_ratio = (state.energy - energy).add_(work, alpha=0.5)
         if beta != 1:
             log_ratio.mul_(beta)

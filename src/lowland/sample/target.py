@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lowland._errors import CapabilityError, ShapeError
+from lowland._offers import offers
 from lowland._random import normal_like
 from lowland.capabilities import Conditionals, SamplesConditionals
 from lowland.energy import Energy
@@ -185,7 +186,7 @@ class Target:
     def conditionals(self, beta: float) -> Conditionals | None:
         """What the energy tells of its hidden units, once a run; None if it tells nothing."""
         found = self._conditionals.get(beta)
-        if found is None and isinstance(self.potential, SamplesConditionals):
+        if found is None and offers(self.potential, SamplesConditionals):
             found = self._conditionals[beta] = self.potential.conditionals(beta)
         return found
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lowland._errors import CapabilityError, DivergedError
+from lowland._offers import offers
 from lowland._shapes import all_finite
 from lowland.capabilities import Constrained, offered, refuse
 from lowland.energy import Energy
@@ -154,7 +155,7 @@ class Strategy(ABC):
         if optimizer is None:
             raise CapabilityError(f"{type(self).__name__} takes its steps by an optimizer.")
         step_down(energy, outcome.loss, optimizer, outcome.gradients)
-        if isinstance(energy, Constrained):
+        if offers(energy, Constrained):
             energy.project_parameters()
         return outcome._replace(loss=outcome.loss.detach(), gradients=None)
 
@@ -174,14 +175,15 @@ def step_down(
     """
     if not math.isfinite(loss.item()):
         raise DivergedError(f"the loss is {loss.item()}")
-    optimizer.zero_grad(set_to_none=True)
+    moved = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for parameter in moved:
+        parameter.grad = None
     if gradients is None:
         torch.autograd.backward(loss)
     else:
         for name, parameter in energy.named_parameters():
             if parameter.requires_grad:
                 parameter.grad = gradients[name]
-    moved = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if not all(parameter.grad is None or all_finite(parameter.grad) for parameter in moved):
         _name_the_gradient(energy)
     optimizer.step()

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from lowland._errors import DivergedError, DomainError
 from lowland._modes import evaluating
+from lowland._offers import offers
 from lowland._random import integers, normal_like, uniform
 from lowland.capabilities import ParameterSlopes
 from lowland.domain import Binary, Categorical, Domain, Real
 from lowland.energy import Energy
 from lowland.infer import FreeEnergy, eliminate
 from lowland.latent import NoLatent
-from lowland.sample import MALA, Sampler, Target, advance, sampler_for
+from lowland.sample import MALA, Gibbs, Sampler, Target, advance, sampler_for
 
 # The least share of a step in the smoothed acceptance and gap: they average over some 20 steps.
 _SLOWEST = 0.05
@@ -121,6 +122,9 @@ def move(
     potential = potential_of(energy, beta)
     with evaluating(energy):  # dropout must not shake the surface under a chain
         target = Target(potential, x=x) if clip is None else Clipped(potential, clip, x=x)
+        if type(sampler) is Gibbs and beta == 1:
+            y = sampler.sweeps(target, start, steps, generator)
+            return Moved(y, y.new_ones(()), {})
         like = _recall(sampler, target, start, memory)
         end = advance(sampler, target, start, steps, beta, generator, like=like)
     taken = 1 - end.rejected.to(end.energy.dtype).mean() / max(steps, 1)
@@ -209,21 +213,20 @@ def contrast(
     both = torch.cat([y, negatives])
     both_x = None if x is None or negatives_x is None else torch.cat([x, negatives_x])
     weighted = None
-    if isinstance(energy, ParameterSlopes) and isinstance(energy.latent, NoLatent):
+    if isinstance(energy.latent, NoLatent) and offers(energy, ParameterSlopes):
         value, weighted = energy.parameter_slopes(both, x=both_x)
     else:
         value = eliminate(energy, both, both_x, beta=beta)
-    data, pushed = value[: len(y)], value[len(y) :]
-    gap = data.mean() - pushed.mean()
-    loss = gap
+    data, pushed = value.split([len(y), len(negatives)])
+    data_energy, negative_energy = data.mean(), pushed.mean()
+    loss = gap = data_energy - negative_energy
     if alpha:
         loss = gap + alpha * (data.square().mean() + pushed.square().mean())
     gradients = None
     if weighted is not None:
         down, up = 1 + 2 * alpha * data, -1 + 2 * alpha * pushed
         gradients = weighted(torch.cat([down / len(data), up / len(pushed)]))
-    mean_energies = data.detach().mean(), pushed.detach().mean()
-    return Contrast(loss, gap.detach(), *mean_energies, gradients)
+    return Contrast(loss, gap.detach(), data_energy.detach(), negative_energy.detach(), gradients)
 
 
 def watch(
@@ -234,14 +237,14 @@ def watch(
     Raises:
         DivergedError: the smoothed gap is beyond the limit.
     """
-    watched = state.get("watched", torch.zeros_like(gap))
-    share = (1 / (watched + 1)).clamp(min=_SLOWEST)
+    watched = state["watched"] if "watched" in state else torch.zeros_like(gap)
+    share = max(_SLOWEST, 1 / (float(watched) + 1))
     now = {"acceptance": acceptance.to(gap), "gap": gap}
     smooth = {
         name: value if name not in state else torch.lerp(state[name], value, share)
         for name, value in now.items()
     }
-    if bool(smooth["gap"].abs() > limit):  # one that is not finite is the loss's to tell
+    if abs(float(smooth["gap"])) > limit:  # one that is not finite is the loss's to tell
         raise DivergedError(
             f"the surface runs away: data and negatives of {owner} differ by "
             f"{float(smooth['gap']):.4g} in energy, beyond the limit of {limit:g}, while "

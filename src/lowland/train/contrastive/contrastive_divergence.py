@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lowland._errors import DomainError
+from lowland._offers import offers
 from lowland._random import integers, normal, permutation, uniform
 from lowland.capabilities import Recentres
 from lowland.domain import Real
@@ -64,7 +65,7 @@ class ChainStrategy(Strategy):
     ) -> tuple[Memory, Outcome]:
         """Down on the data, up on the negatives; what was watched, and the outcome."""
         (y, x), (pushed, pushed_x) = data, negatives
-        if isinstance(energy, Recentres):
+        if offers(energy, Recentres):
             energy.recentre(y, x=x)
         noisy = kicked(energy.domain, y, self.data_noise, generator)
         found = contrast(energy, noisy, x, pushed, pushed_x, alpha=self.alpha)
@@ -271,12 +272,15 @@ class PersistentContrastiveDivergence(ChainStrategy):
         buffer = state["buffer"]
         slots = permutation(len(buffer), generator, like=y)[: len(y)]
         start = buffer.index_select(0, slots)
-        anew = uniform((len(slots),), generator, like=floats(y)) < self.reinit
-        begun = anew.nonzero().flatten()
-        if len(begun):
-            data = y[integers(len(y), (len(begun),), generator, like=y)]
-            start[begun] = self._fresh(energy, state, y, data, generator)
-        given = state["buffer_x"][slots] if x is not None else None
+        age = state["age"].index_select(0, slots)
+        if self.reinit > 0:
+            anew = uniform((len(slots),), generator, like=floats(y)) < self.reinit
+            begun = anew.nonzero().flatten()
+            if len(begun):
+                data = y[integers(len(y), (len(begun),), generator, like=y)]
+                start[begun] = self._fresh(energy, state, y, data, generator)
+                age[begun] = 0
+        given = state["buffer_x"].index_select(0, slots) if x is not None else None
         moved = move(
             energy,
             self.sampler or default_sampler(energy, state, y),
@@ -292,8 +296,8 @@ class PersistentContrastiveDivergence(ChainStrategy):
         )
         # Last, so that a step that fails leaves the chains as they were. In place: the buffer may
         # be the largest thing in memory.
-        buffer[slots] = moved.y
-        state["age"][slots] = torch.where(anew, 0, state["age"][slots]) + 1
+        buffer.index_copy_(0, slots, moved.y)
+        state["age"].index_copy_(0, slots, age + 1)
         return {**state, **moved.memory, **watched}, outcome
 
     def _fresh(
