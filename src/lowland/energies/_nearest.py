@@ -8,6 +8,7 @@ from torch import Tensor
 # The block of scores that stays in cache while it is reduced.
 _BLOCK_BYTES = 2**20
 _MOST_ROWS = 8192
+_MOST_BYTES = 2**23
 # Three lines of cache in float32.
 _SKEW = 48
 # Products of at least this many rows, in whole vectors, give a row the same bits wherever it stands
@@ -87,11 +88,12 @@ def _by_score(y: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
 def block_rows(k: int, d: int, element_size: int) -> int:
     """How many points to score at once, so that a block stays in cache.
 
-    The block is k scores of each point, which are reduced, and the points, which are read again
-    for their sums. It is somewhat shorter than a power of two: scores of one point by two codes lie
-    a block's length apart, and a power of two would put them all into the same few lines of cache.
+    The block is k scores of each point, which are reduced; the points, which may be written there
+    anew, are fewer than `_MOST_BYTES`. It is somewhat shorter than a power of two: scores of one
+    point by two codes lie a block's length apart, and a power of two would put them all into the
+    same few lines of cache.
     """
-    fitting = min(_BLOCK_BYTES // k, 2 * _BLOCK_BYTES // d) // element_size
+    fitting = min(_BLOCK_BYTES // k, _MOST_BYTES // d) // element_size
     power = 1 << int(math.log2(max(1, fitting)))
     return max(2 * _FEWEST_ROWS, min(_MOST_ROWS, power)) - _SKEW
 
