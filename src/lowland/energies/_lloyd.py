@@ -178,10 +178,10 @@ class Lloyd:
             if scorer.origin is not None:
                 exact -= scorer.origin
             self._sums.index_add_(0, new[start : start + size], exact)
-            if old is not None:
-                self._sums.index_add_(0, old[start : start + size], exact, alpha=-1)
             if not self._measured:
                 self._squares += torch.dot(exact.view(-1), exact.view(-1))
+            if old is not None:  # faster than adding with a factor of -1
+                self._sums.index_add_(0, old[start : start + size], exact.neg_())
 
     def _by_distance(self, scorer: Scorer, prototypes: Tensor) -> Tensor:
         centred = scorer.centred(prototypes)

@@ -16,7 +16,7 @@ from lowland.energies._nearest import (
 
 # Codes are compared and sums taken for this many bytes of items at once: enough that the calls cost
 # little, few enough that the items are still in cache.
-_SEGMENT_BYTES = 2**19
+_SEGMENT_BYTES = 2**20
 
 
 class Frame(NamedTuple):
@@ -110,7 +110,7 @@ class Scorer:
         self._held, self._highest = y.new_empty(2, min(span, padded_rows(len(y)))).unbind()
         self._fresh = codes.new_empty(min(span, len(y)))
         self.segments = [
-            self._segment(given, own) for given, own in zip(y.split(span), codes.split(span))
+            self._segment(given, own) for given, own in zip(y.split(span), codes.split(span), strict=True)
         ]
 
     def frame(self, prototypes: Tensor) -> Frame:
@@ -179,7 +179,7 @@ class Scorer:
         size = self.size
         blocks = [
             self._block(part, own, at * size)
-            for at, (part, own) in enumerate(zip(given.split(size), codes.split(size)))
+            for at, (part, own) in enumerate(zip(given.split(size), codes.split(size), strict=True))
         ]
         return Segment(given, codes, blocks)
 

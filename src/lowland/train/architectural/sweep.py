@@ -15,6 +15,8 @@ from lowland.latent import Sparse
 # Sums are taken in the data's precision inside a block and in float64 across blocks, for a float32
 # sum stops growing at 2^24 items.
 _BLOCK_BYTES = 4 * 2**20
+# An energy by itself makes several temporaries of the size of its items: these stay in cache.
+_ENERGY_BYTES = 2**19
 
 
 def sweeper_of(
@@ -87,19 +89,19 @@ class _Definition:
 def energies(energy: Energy, y: Tensor, x: Tensor | None, z: Tensor | None) -> Tensor:
     """E of each item for the given codes, by definition and in bounded memory, `(n,)`."""
     values, start = [], 0
-    for y_part, x_part in blocks(y, x):
+    for y_part, x_part in blocks(y, x, _ENERGY_BYTES):
         z_part = None if z is None else z[start : start + len(y_part)]
         values.append(energy(y_part, x=x_part, z=z_part))
         start += len(y_part)
     return torch.cat(values)
 
 
-def blocks(y: Tensor, x: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
-    """The data in views whose temporaries stay small."""
+def blocks(
+    y: Tensor, x: Tensor | None, most: int = _BLOCK_BYTES
+) -> list[tuple[Tensor, Tensor | None]]:
+    """The data in views of at most so many bytes, whose temporaries stay small."""
     size = y[:1].numel() * y.element_size()
-    return [
-        (y[part], None if x is None else x[part]) for part in chunks(len(y), size, _BLOCK_BYTES)
-    ]
+    return [(y[part], None if x is None else x[part]) for part in chunks(len(y), size, most)]
 
 
 def accumulate(total: dict[str, Tensor], part: dict[str, Tensor], sign: int = 1) -> None:
