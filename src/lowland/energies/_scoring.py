@@ -110,7 +110,8 @@ class Scorer:
         self._held, self._highest = y.new_empty(2, min(span, padded_rows(len(y)))).unbind()
         self._fresh = codes.new_empty(min(span, len(y)))
         self.segments = [
-            self._segment(given, own) for given, own in zip(y.split(span), codes.split(span), strict=True)
+            self._segment(given, own)
+            for given, own in zip(y.split(span), codes.split(span), strict=True)
         ]
 
     def frame(self, prototypes: Tensor) -> Frame:
