@@ -20,7 +20,7 @@ class ReadsMasks(Protocol):
 
 
 @runtime_checkable
-class ReadsCorrupted(Protocol):
+class ReadsCorrupted(ReadsMasks, Protocol):
     """Offers the energy of what is hidden where something false stands in its place."""
 
     def corrupted(self, y: Tensor, shown: Tensor, *, x: Tensor) -> Tensor:

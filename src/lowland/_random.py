@@ -1,5 +1,6 @@
 """Random numbers from an explicit generator, moved to wherever they are needed."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -40,9 +41,21 @@ def permutation(n: int, generator: torch.Generator | None, *, like: Tensor) -> T
 
 
 def uniform(shape: Sequence[int], generator: torch.Generator | None, *, like: Tensor) -> Tensor:
-    """Uniform numbers in [0, 1) with the dtype and device of `like`."""
-    drawn = torch.rand(shape, generator=generator, dtype=like.dtype, device=_where(generator, like))
+    """Uniform numbers in [0, 1) with the dtype and device of `like`; float32 if it holds integers."""
+    dtype = like.dtype if like.is_floating_point() else torch.float32
+    drawn = torch.rand(shape, generator=generator, dtype=dtype, device=_where(generator, like))
     return drawn.to(like.device)
+
+
+def shorts(shape: Sequence[int], generator: torch.Generator | None, *, like: Tensor) -> Tensor:
+    """Uniform int16 numbers, from -32768 to 32767, on the device of `like`.
+
+    Four are drawn at once, so that one costs a quarter of a uniform number.
+    """
+    count = math.prod(shape)
+    four = torch.empty(-(-count // 4), dtype=torch.int64, device=_where(generator, like))
+    drawn = four.random_(-(2**63), None, generator=generator).view(torch.int16)
+    return drawn[:count].reshape(shape).to(like.device)
 
 
 def source(generator: torch.Generator | None, *, like: Tensor) -> torch.Generator:

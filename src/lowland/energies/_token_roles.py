@@ -21,6 +21,8 @@ class TokenRoles(nn.Module):
         ShapeError: `continues` does not tell of each token.
     """
 
+    free: Tensor
+
     def __init__(
         self,
         vocabulary: int,
@@ -50,7 +52,7 @@ class TokenRoles(nn.Module):
 
     def hideable(self, y: Tensor) -> Tensor:
         """Which places hold a token that may be hidden, bool like y."""
-        return self.get_buffer("free").take(y)
+        return self.free.index_select(0, y.flatten()).reshape(y.shape)
 
     def groups(self, y: Tensor) -> Tensor:
         """The number of the word of each place of `(n, T)`, negative where none may be hidden."""

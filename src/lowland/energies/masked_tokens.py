@@ -333,7 +333,7 @@ class MaskedTokens(Energy):
         """
         h = self._head(self.encoder(tokens, self.roles.real(tokens), places))
         rows = nn.functional.linear(h, self.encoder.tokens.weight[: self.vocabulary], self.bias)
-        return rows.masked_fill(~self.roles.get_buffer("free"), -torch.inf).log_softmax(-1)
+        return rows.masked_fill(~self.roles.free, -torch.inf).log_softmax(-1)
 
     def _mask(self, x: Tensor, y: Tensor) -> Tensor:
         if x.dtype != torch.bool:

@@ -100,7 +100,7 @@ class Masked(Task):
         most = int(groups.max()) + 1 if groups.numel() else 0
         if most < 1:
             return torch.ones_like(known)
-        order = uniform((len(groups), most), generator, like=torch.zeros((), device=groups.device))
+        order = uniform((len(groups), most), generator, like=groups)
         index = groups.clamp(min=0)
         sizes = torch.zeros_like(order).scatter_add_(1, index, known.to(order.dtype))
         order = torch.where(sizes > 0, order, torch.inf)

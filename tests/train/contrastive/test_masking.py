@@ -104,18 +104,25 @@ def test_fresh_masks_in_training_and_the_same_ones_for_the_same_seed() -> None:
     one, two = (strategy.view(energy, REAL, seeded(s)).observed for s in (0, 1))
     assert not torch.equal(one, two)
     assert torch.equal(one, strategy.view(energy, REAL, seeded(0)).observed)
+    false = [strategy.view(Copies(), TOKENS, seeded(s)).x for s in (0, 0, 1)]
+    assert torch.equal(false[0], false[1])
+    assert not torch.equal(false[0], false[2])
     assert torch.equal(strategy.judge(energy, REAL, None), strategy.judge(energy, REAL, None))
 
 
+@pytest.mark.parametrize("task", [0.4, Masked(0.4)])
 @pytest.mark.parametrize("corrupt", [None, (0.1, 0.1), (0.3, 0.5), (0.0, 0.0), (0.0, 1.0)])
-def test_the_shares_of_what_hidden_tokens_show(corrupt: tuple[float, float] | None) -> None:
+def test_the_shares_of_what_hidden_tokens_show(
+    task: float | Masked, corrupt: tuple[float, float] | None
+) -> None:
     energy = Copies(n=4000, event=(50,))
     y = torch.randint(1, 4000, (2000, 50), generator=seeded(4))
-    view = ll.Masking(0.4, corrupt=corrupt).view(energy, y, seeded(5))
+    view = ll.Masking(task, corrupt=corrupt).view(energy, y, seeded(5))
     hidden = ~view.observed
     replaced, kept = corrupt or ((0.1, 0.1) if corrupt is None else (0.0, 0.0))
     count = hidden.sum().item()
-    assert count == 2000 * 20
+    if isinstance(task, Masked):
+        assert (hidden.sum(1) == 20).all()
     assert torch.equal(view.x[view.observed], y[view.observed])
     shown, true = view.x[hidden], y[hidden]
     shares = [
@@ -125,18 +132,58 @@ def test_the_shares_of_what_hidden_tokens_show(corrupt: tuple[float, float] | No
     ]
     expected = [replaced, kept, 1 - replaced - kept]
     assert shares == pytest.approx(expected, abs=5 * 0.5 / count**0.5)
+    assert all(share == 0 for share, want in zip(shares, expected, strict=True) if want == 0)
     if replaced:
         drawn = shown[(shown >= 0) & (shown != true)].double()
         assert drawn.mean() == pytest.approx(2000, rel=0.05)
         assert drawn.max() < 4000
 
 
+@pytest.mark.parametrize("rate", [0.003, 0.15, 0.9])
+def test_each_token_is_hidden_for_itself(rate: float) -> None:
+    y = torch.randint(1, 5, (20_000, 8), generator=seeded(8))
+    view = ll.Masking(rate).view(Copies(), y, seeded(9))
+    hidden = (~view.observed).double()
+
+    def near(values: Tensor, mean: float, n: int) -> None:
+        """As binomial counts are, but for one time in a million."""
+        assert (values - mean).abs().max() < 6 * (mean * (1 - mean) / n) ** 0.5 + 1 / n
+
+    near(hidden.mean(0), rate, 20_000)
+    near(hidden.mean(), rate, 160_000)
+    # Neighbours, in a row and across rows, are hidden together as often as by chance.
+    near((hidden[:, 1:] * hidden[:, :-1]).mean(), rate**2, 140_000)
+    near((hidden[1:] * hidden[:-1]).mean(), rate**2, 160_000)
+    near((hidden.sum(1) == 0).double().mean(), (1 - rate) ** 8, 20_000)
+    # What a place shows does not tell of its neighbours.
+    blank = (view.x == -1).double()
+    near((blank[:, 1:] * blank[:, :-1]).mean(), (0.8 * rate) ** 2, 140_000)
+
+
+def test_a_sentence_without_anything_hidden_adds_nothing_to_the_loss() -> None:
+    energy, strategy = Copies(), ll.Masking(0.15)
+    view = strategy.view(energy, TOKENS, seeded())
+    some = (~view.observed).any(1)
+    assert 0 < some.sum() < len(TOKENS)
+    values = strategy.values(energy, view)
+    assert (values[~some] == 0).all()
+    count = (~view.observed).sum()
+    loss = strategy.loss(energy, TOKENS, None, seeded()).loss.item()
+    assert loss == pytest.approx((values[some].sum() / count).item())
+    nothing = strategy.loss(energy, torch.zeros_like(TOKENS), None, seeded()).loss
+    assert nothing == 0
+    nothing.backward()  # moves nothing
+    assert energy.table.grad is None or not energy.table.grad.any()
+
+
 def test_what_may_not_be_hidden_never_is() -> None:
     y = TOKENS.clone()
     y[:, 5:] = 0
-    view = ll.Masking(0.9).view(Copies(), y, seeded())
-    assert view.observed[:, 5:].all()
-    assert (~view.observed[:, :5]).any(1).all()
+    for task in (0.9, Masked(0.9)):
+        view = ll.Masking(task).view(Copies(), y, seeded())
+        assert view.observed[:, 5:].all()
+        assert (~view.observed[:, :5]).any(1).all()
+        assert torch.equal(view.x[:, 5:], y[:, 5:])
 
 
 def test_whole_groups_are_hidden_together() -> None:

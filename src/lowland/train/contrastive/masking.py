@@ -2,13 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from lowland._errors import CapabilityError, DomainError
-from lowland._random import uniform
+from lowland._random import integers, shorts
 from lowland.capabilities import GroupsElements, ReadsCorrupted, ReadsMasks, SuggestsMasks
 from lowland.domain import Categorical
 from lowland.energy import Energy
@@ -21,6 +21,8 @@ from lowland.train.strategy import GradientStrategy, Outcome
 _SHARE = 0.3
 # What BERT shows of the tokens that it hides: a random one, and the token itself.
 _BERT = (0.1, 0.1)
+# How many numbers of 16 bits there are: shares of tokens are rounded to so many parts.
+_SHORTS = 2**16
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,10 @@ class Masking(GradientStrategy):
         task: the pretext task, such as `lowland.pretext.Future(past=3, ahead=1)`; a number hides
             that share of the elements, or of the blocks that the energy suggests, such as the
             patches of an image, chosen at random; `Given(mask)` hides the same ones always. None is
-            the share that the energy suggests, or 0.3.
+            the share that the energy suggests, or 0.3. Where the energy is `ReadsCorrupted`, a
+            number is the chance of each token for itself (to within 2⁻¹⁷), as BERT has it: a short
+            sentence may have nothing hidden, and then adds nothing to the loss.
+            `lowland.pretext.Masked(share)` hides the same number of places in every sentence.
         corrupt: of the hidden elements of a discrete y, the shares that show a random class and
             their own class instead of a blank, so that the energy learns to doubt what it sees;
             None is (0.1, 0.1), as BERT has it, for an energy that is `ReadsCorrupted`, and (0, 0)
@@ -112,21 +117,15 @@ class Masking(GradientStrategy):
             View: x is y with -1 (NaN) where a blank stands and other classes where the corruption
             put them; `observed` is the mask.
         """
+        # Of the class, for that is remembered: asked of the object it costs a tenth of the masking.
+        if isinstance(energy.domain, Categorical) and issubclass(type(energy), ReadsCorrupted):
+            hidden, shown = self._disguised(energy, energy.domain.n, y, generator)
+            return View(shown, y, ~hidden)
         if not isinstance(energy, ReadsMasks):
             raise CapabilityError(f"{type(energy).__name__} does not read masks.")
-        observed = self._observed(energy, y, generator) | ~energy.hideable(y)
+        hidden = ~self._observed(energy, y, generator) & energy.hideable(y)
         blank = torch.nan if y.is_floating_point() else HIDDEN
-        shown = torch.where(observed, y, torch.full_like(y, blank))
-        shares = self._shares(energy)
-        if shares == (0, 0) or not isinstance(energy.domain, Categorical):
-            return View(shown, y, observed)
-        replaced, kept = shares
-        # One draw decides what is shown and, by its further digits, which class at random.
-        u = uniform(tuple(y.shape), generator, like=torch.zeros((), device=y.device))
-        most = energy.domain.n - 1
-        drawn = (u * (energy.domain.n / max(replaced, 1e-9))).long().clamp(max=most)
-        other = torch.where(u < replaced, drawn, y)
-        return View(torch.where((u < replaced + kept) & ~observed, other, shown), y, observed)
+        return View(y.masked_fill(hidden, blank), y, ~hidden)
 
     def _task(self, energy: Energy) -> Task | Given:
         if isinstance(self.task, Task | Given):
@@ -142,14 +141,41 @@ class Masking(GradientStrategy):
             return task.observed_groups(energy.groups(y), generator)
         return task.observed(tuple(y.shape), generator, device=y.device)
 
-    def _shares(self, energy: Energy) -> tuple[float, float]:
-        if self.corrupt is not None:
-            return self.corrupt
-        return _BERT if isinstance(energy, ReadsCorrupted) else (0, 0)
+    def _disguised(
+        self, energy: Any, classes: int, y: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """Which tokens are hidden, and y with blanks, random and true classes in their place."""
+        share = self._chance(energy)
+        if share is None:
+            whole = _SHORTS
+            hidden = ~self._observed(energy, y, generator) & energy.hideable(y)
+            places = hidden.flatten().nonzero().squeeze(1)
+            draw = shorts(places.shape, generator, like=y)
+        else:
+            whole = round(share * _SHORTS)
+            every = shorts(y.shape, generator, like=y)
+            hidden = (every < whole - _SHORTS // 2) & energy.hideable(y)
+            places = hidden.flatten().nonzero().squeeze(1)
+            # Where the draw hides, it is uniform below the limit: it decides what is shown, too.
+            draw = every.take(places)
+        replaced, kept = _BERT if self.corrupt is None else self.corrupt
+        draw = draw.int()  # for a limit may be just beyond 16 bits
+        tokens = y.take(places).masked_fill_(draw < whole * (1 - kept) - _SHORTS // 2, HIDDEN)
+        false = (draw < whole * replaced - _SHORTS // 2).nonzero().squeeze(1)
+        tokens[false] = integers(classes, (len(false),), generator, like=y)
+        return hidden, y.flatten().index_copy(0, places, tokens).reshape(y.shape)
+
+    def _chance(self, energy: Energy) -> float | None:
+        """The chance of each token to be hidden; None if they are not hidden each for itself."""
+        if self.groups or isinstance(self.task, Task | Given):
+            return None
+        if self.task is not None:
+            return self.task
+        return None if isinstance(energy, SuggestsMasks) else _SHARE
 
     def values(self, energy: Energy, view: View) -> Tensor:
         """The free energy of each item as the view shows it, `(n,)`."""
-        if isinstance(energy, ReadsCorrupted) and self._shares(energy) != (0, 0):
+        if isinstance(energy, ReadsCorrupted) and self.corrupt != (0, 0):
             return energy.corrupted(view.y, view.x, x=view.observed)
         return eliminate(energy, view.y, view.observed, beta=self.beta)
 
