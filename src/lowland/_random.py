@@ -41,7 +41,7 @@ def permutation(n: int, generator: torch.Generator | None, *, like: Tensor) -> T
 
 
 def uniform(shape: Sequence[int], generator: torch.Generator | None, *, like: Tensor) -> Tensor:
-    """Uniform numbers in [0, 1) with the dtype and device of `like`; float32 if it holds integers."""
+    """Uniform numbers in [0, 1) with the dtype and device of `like` (float32 for integers)."""
     dtype = like.dtype if like.is_floating_point() else torch.float32
     drawn = torch.rand(shape, generator=generator, dtype=dtype, device=_where(generator, like))
     return drawn.to(like.device)
