@@ -299,7 +299,10 @@ class Reconstructs(Protocol):
 class Slopes(Protocol):
     """Offers the energy and its gradient in y in closed form, for an energy without a latent.
 
-    It may also have `gradient(y, *, x=None)`, the same gradient alone, where that is cheaper.
+    It may also have `gradient(y, *, x=None)`, the same gradient alone, where that is cheaper; and
+    `kicker(push, *, x=None)` where a step is cheaper than a gradient: it returns a function of a
+    velocity and y, both `(n, *event)`, that takes push, like one y, times the gradient at y from
+    the velocity in place. All these are then called where torch notes nothing for derivatives.
     """
 
     def slope(self, y: Tensor, *, x: Tensor | None = None) -> tuple[Tensor, Tensor]:

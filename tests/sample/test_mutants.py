@@ -25,6 +25,7 @@ from lowland.sample import (
     random_walk,
     tempering,
 )
+from lowland.sample._leapfrog import Arrival, Leapfrog
 
 RIGHT = {
     "mala": MALA(0.25),
@@ -118,55 +119,51 @@ def no_product(a: Tensor, b: Tensor) -> Tensor:
 
 
 def no_first_kick(
-    self: HMC, target: Target, state: Any, momentum: Tensor, epsilon: float, count: int, beta: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    p, y = momentum.clone(), state.y
+    self: Leapfrog, y: Tensor, gradient: Tensor, momentum: Tensor, count: int
+) -> Arrival:
+    p, kick = momentum.clone(), self.epsilon * self.beta
     for i in range(count):
-        y = y + epsilon * p
-        value, gradient = target.slope(y)
-        p = p - epsilon * beta * gradient * (0.5 if i == count - 1 else 1.0)
-    return y, value, gradient, p
+        y = y + self.epsilon * p
+        value, gradient = self.target.slope(y)
+        p = p - kick * gradient * (0.5 if i == count - 1 else 1.0)
+    return Arrival(y, value, gradient, p)
 
 
 def no_last_kick(
-    self: HMC, target: Target, state: Any, momentum: Tensor, epsilon: float, count: int, beta: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    p, y = momentum - 0.5 * epsilon * beta * state.gradient, state.y
+    self: Leapfrog, y: Tensor, gradient: Tensor, momentum: Tensor, count: int
+) -> Arrival:
+    kick = self.epsilon * self.beta
+    p = momentum - 0.5 * kick * gradient
     for i in range(count):
-        y = y + epsilon * p
-        value, gradient = target.slope(y)
+        y = y + self.epsilon * p
+        value, gradient = self.target.slope(y)
         if i < count - 1:
-            p = p - epsilon * beta * gradient
-    return y, value, gradient, p
+            p = p - kick * gradient
+    return Arrival(y, value, gradient, p)
 
 
 def step_by_slope(
-    self: HMC, target: Target, state: Any, momentum: Tensor, epsilon: float, count: int, beta: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    own = epsilon / (1 + 0.5 * state.gradient.norm(dim=1, keepdim=True))
-    p, y = momentum - 0.5 * own * beta * state.gradient, state.y
+    self: Leapfrog, y: Tensor, gradient: Tensor, momentum: Tensor, count: int
+) -> Arrival:
+    own = self.epsilon / (1 + 0.5 * gradient.norm(dim=1, keepdim=True))
+    p = momentum - 0.5 * own * self.beta * gradient
     for i in range(count):
         y = y + own * p
-        value, gradient = target.slope(y)
-        p = p - own * beta * gradient * (0.5 if i == count - 1 else 1.0)
-    return y, value, gradient, p
+        value, gradient = self.target.slope(y)
+        p = p - own * self.beta * gradient * (0.5 if i == count - 1 else 1.0)
+    return Arrival(y, value, gradient, p)
 
 
-def repaired(
-    self: HMC, target: Target, state: Any, momentum: Tensor, epsilon: float, count: int, beta: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    y, _, _, p = RIGHT_TRAJECTORY(self, target, state, momentum, epsilon, count, beta)
-    y = y.clamp(-1.8, 1.8)
-    return y, *target.slope(y), p
+def repaired(self: Leapfrog, y: Tensor, gradient: Tensor, momentum: Tensor, count: int) -> Arrival:
+    end = RIGHT_TRAJECTORY(self, y, gradient, momentum, count)
+    y = end.y.clamp(-1.8, 1.8)
+    return Arrival(y, *self.target.slope(y), end.momentum)
 
 
-def lagging(
-    self: HMC, target: Target, state: Any, momentum: Tensor, epsilon: float, count: int, beta: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def lagging(self: Leapfrog, y: Tensor, gradient: Tensor, momentum: Tensor, count: int) -> Arrival:
     """The energy of the last step but one."""
-    y, _, gradient, p = RIGHT_TRAJECTORY(self, target, state, momentum, epsilon, count, beta)
-    value = target.energy(y - epsilon * p)
-    return y, value, gradient, p
+    end = RIGHT_TRAJECTORY(self, y, gradient, momentum, count)
+    return end._replace(energy=self.target.energy(end.y - self.epsilon * end.momentum))
 
 
 def takes_broken_trees(self: Any, added: Any, ok: Tensor) -> None:
@@ -198,7 +195,7 @@ def places_only(swap: Tensor, cold: Any, hot: Any) -> tuple[Any, Any]:
     )
 
 
-RIGHT_TRAJECTORY = HMC._trajectory
+RIGHT_TRAJECTORY = Leapfrog.go
 RIGHT_JOIN, RIGHT_LEAF = nuts._Path._join, nuts._Path._add_leaf
 RIGHT_WEIGHT = ImportanceSampling._log_weight
 
@@ -224,11 +221,11 @@ MUTANTS: dict[str, tuple[str, type[Target], Patch | None]] = {
     "HMC without an accept test": ("hmc", Target, (hmc, "judge", accept_all)),
     "HMC with one coin for all": ("hmc", Target, (hmc, "judge", one_coin)),
     "HMC without kinetic energy": ("hmc", Target, (hmc, "dot", no_product)),
-    "HMC without the first half kick": ("hmc", Target, (HMC, "_trajectory", no_first_kick)),
-    "HMC without the last half kick": ("hmc", Target, (HMC, "_trajectory", no_last_kick)),
-    "HMC whose step depends on the slope": ("hmc", Target, (HMC, "_trajectory", step_by_slope)),
-    "HMC that repairs positions": ("hmc", Target, (HMC, "_trajectory", repaired)),
-    "HMC with a lagging energy": ("hmc", Target, (HMC, "_trajectory", lagging)),
+    "HMC without the first half kick": ("hmc", Target, (Leapfrog, "go", no_first_kick)),
+    "HMC without the last half kick": ("hmc", Target, (Leapfrog, "go", no_last_kick)),
+    "HMC whose step depends on the slope": ("hmc", Target, (Leapfrog, "go", step_by_slope)),
+    "HMC that repairs positions": ("hmc", Target, (Leapfrog, "go", repaired)),
+    "HMC with a lagging energy": ("hmc", Target, (Leapfrog, "go", lagging)),
     "NUTS with loud momenta": ("nuts", Loud, None),
     "NUTS at another temperature": ("nuts", Warm, None),
     "NUTS that takes from broken trees": (

@@ -1,7 +1,8 @@
 """Energies with a formula for everything: to learn from, and to measure methods against."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,21 +54,30 @@ class Gaussian(Energy):
 
     def slope(self, y: Tensor, *, x: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The energy `(n,)` and its gradient, the inverse covariance times the distance."""
-        precision, offset = self._inverted()
-        gradient = torch.addmm(offset, y, precision)
-        return torch.linalg.vecdot(y - self.get_buffer("mean"), gradient) / 2, gradient
+        precision, away = self._inverted()
+        distance = away(y)
+        gradient = torch.mm(distance, precision)
+        return torch.linalg.vecdot(distance, gradient).div_(2), gradient
 
     def gradient(self, y: Tensor, *, x: Tensor | None = None) -> Tensor:
         """The gradient alone, one matrix product."""
-        precision, offset = self._inverted()
-        return torch.addmm(offset, y, precision)
+        precision, away = self._inverted()
+        return torch.mm(away(y), precision)
 
-    def _inverted(self) -> tuple[Tensor, Tensor]:
-        """The inverse covariance, and minus its product with the mean; again when these changed."""
+    def kicker(
+        self, push: Tensor, *, x: Tensor | None = None
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """What takes push times the gradient at y from a velocity, in the one matrix product."""
+        precision, away = self._inverted()
+        kick = precision * -push
+        return lambda velocity, y: velocity.addmm_(away(y), kick)
+
+    def _inverted(self) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The inverse covariance, and the distance from the mean; again when these changed."""
         mean, covariance = self._buffers["mean"], self._buffers["covariance"]
         if mean is None or covariance is None:
             raise DomainError("This Gaussian has lost its mean or its covariance.")
-        known: tuple[Tensor, ...] | None = self.__dict__.get("_known")
+        known: tuple[Any, ...] | None = self.__dict__.get("_known")
         versions = (mean._version, covariance._version)
         if (
             known is None
@@ -75,10 +85,14 @@ class Gaussian(Energy):
             or known[1] is not covariance
             or self.__dict__["_versions"] != versions
         ):
-            precision = torch.cholesky_inverse(self._factor())
-            known = (mean, covariance, precision, -(precision @ mean))
+            # It is kept, and others may take derivatives through it.
+            with torch.inference_mode(False), torch.no_grad():
+                # It comes by columns, and products with rows are quicker.
+                precision = torch.cholesky_inverse(self._factor()).contiguous()
+            known = (mean, covariance, precision, bool((mean == 0).all()))
             self.__dict__.update(_known=known, _versions=versions)
-        return known[2], known[3]
+        centred = known[3]
+        return known[2], (lambda y: y) if centred else (lambda y: y - mean)
 
     def _factor(self) -> Tensor:
         factor: Tensor = torch.linalg.cholesky(self.get_buffer("covariance"))

@@ -24,17 +24,25 @@ def judge(log_ratio: Tensor, generator: torch.Generator | None) -> tuple[Tensor,
     return taken.logical_and_(finite), finite
 
 
-def choose(taken: Tensor, new: tuple[Tensor, ...], old: tuple[Tensor, ...]) -> list[Tensor]:
-    """For each chain the new tensors where it was taken, the old ones elsewhere."""
-    return [
-        torch.where(like(taken, a) if a.dim() > 1 else taken, a, b)
-        for a, b in zip(new, old, strict=True)
-    ]
+def choose(
+    taken: Tensor, new: tuple[Tensor, ...], old: tuple[Tensor, ...], *, finite: bool = False
+) -> list[Tensor]:
+    """For each chain the new tensors where it was taken, the old ones elsewhere.
+
+    Where all numbers are known to be finite they are mixed with weights of 0 and 1, which gives the
+    same ones, and takes half as long as to look up for each which chain it belongs to.
+    """
+    if finite:
+        weight = taken.to(new[0].dtype)
+        return [torch.lerp(b, a, like(weight, a)) for a, b in zip(new, old, strict=True)]
+    return [torch.where(like(taken, a), a, b) for a, b in zip(new, old, strict=True)]
 
 
 def like(values: Tensor, y: Tensor) -> Tensor:
     """One value a chain, shaped to broadcast over y."""
-    return values.reshape(-1, *[1] * (y.dim() - 1))
+    if y.dim() == 1:
+        return values
+    return values.unsqueeze(1) if y.dim() == 2 else values.reshape(-1, *[1] * (y.dim() - 1))
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:

@@ -1,6 +1,9 @@
 """The one sampling loop: with kept draws (`run`), or only forward (`advance`)."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -12,6 +15,8 @@ from lowland.sample.target import Potential, Target
 
 # So many of a chain's slopes are kept for the virial ratio.
 _SLOPES_KEPT = 100
+# So many steps are made in one stride.
+_STRIDE = 128
 
 
 @runtime_checkable
@@ -50,8 +55,9 @@ class Sampler(Protocol):
     refuses what is not finite; then masks and bounds are honoured without further code. One that
     learns may name how many steps that takes, `warmup`, for who does not say. One that takes no
     derivatives of its own may say that it is `graphless`: then torch notes nothing for them. It may
-    have a `stride(target, state, steps, beta, generator)` that is faster than so many steps because
-    nobody looks at the states on the way, and leads to the very same one.
+    have a `stride(target, state, steps, beta, generator, trail=None)` that is faster than so many
+    steps that do not adapt, and leads to the very same state. To a list `trail` it appends the
+    states on the way, whose counts nobody looks at.
     """
 
     def init(self, target: Target, y: Tensor, like: Any = None) -> Any:
@@ -128,29 +134,31 @@ def run(
             f"steps. Got steps={steps}, warmup={warmup}, thin={thin}."
         )
     target = potential if isinstance(potential, Target) else Target(potential)
-    before = target.evaluations
+    already = target.evaluations
     kept: list[Tensor] = []
     energies: list[Tensor] = []
     levels: list[Tensor] = []
     slopes: dict[int, Tensor] = {}
     every = max(1, steps // thin // _SLOPES_KEPT)
+    step = partial(_steps, sampler, target, beta=beta, generator=generator, adapt=False)
     with torch.no_grad():
         state = _begin(sampler, target, start, None)
         state = _steps(sampler, target, state, warmup, beta, generator, adapt=True)
         settled = state = _ordinary(state)
-        for _ in range(steps // thin):
-            state = _steps(sampler, target, state, thin - 1, beta, generator, adapt=False)
-            before_step = state.energy
-            state = _steps(sampler, target, state, 1, beta, generator, adapt=False)
-            gradient = getattr(state, "gradient", None)
-            if gradient is not None and len(kept) % every == 0:
-                slopes[len(kept)] = gradient
-            if hasattr(state, "momentum_energy"):
-                levels.append(beta * before_step + state.momentum_energy)
-            kept.append(state.y)
-            energies.append(state.energy)
-        state = _steps(sampler, target, state, steps % thin, beta, generator, adapt=False)
-        state = _ordinary(state)
+        while len(kept) < steps // thin:
+            state = step(state, thin - 1)
+            trail = [state]
+            at_once = min(_STRIDE, steps - len(kept)) if thin == 1 else 1
+            state = step(state, at_once, trail=trail)
+            for before, after in pairwise(trail):
+                gradient = getattr(after, "gradient", None)
+                if gradient is not None and len(kept) % every == 0:
+                    slopes[len(kept)] = gradient
+                if hasattr(after, "momentum_energy"):
+                    levels.append(beta * before.energy + after.momentum_energy)
+                kept.append(after.y)
+                energies.append(after.energy)
+        state = _ordinary(step(state, steps % thin))
     _check_moved(state, warmup + steps)
     _check_observed(target, start, state.y)
     y = torch.stack(kept, 1)
@@ -165,7 +173,7 @@ def run(
         divergent=_count(state, settled, "divergent"),
         start=start,
         beta=beta,
-        gradients=(target.evaluations - before) / len(start),
+        gradients=(target.evaluations - already) / len(start),
         slopes=torch.stack(list(slopes.values()), 1) if slopes else None,
         slope_at=tuple(slopes),
         dimension=target.dimension(start),
@@ -240,21 +248,26 @@ def _steps(
     generator: torch.Generator | None,
     *,
     adapt: bool,
+    trail: list[Any] | None = None,
 ) -> Any:
-    """The state after so many steps; nothing is noted for derivatives once there is a trace."""
+    """The state after so many steps, noting nothing for derivatives where nobody takes any."""
     graphless = getattr(sampler, "graphless", False)
-    while steps and not (graphless and target.traced(state.y)):
-        state = sampler.step(target, state, beta, generator, adapt=adapt)
-        steps -= 1
-    if steps == 0:
-        return state
-    with torch.inference_mode():
-        stride = getattr(sampler, "stride", None)
-        if stride is not None and steps > 1:
-            return stride(target, state, steps, beta, generator)
-        for _ in range(steps):
-            state = sampler.step(target, state, beta, generator, adapt=adapt)
-        return state
+    learns = adapt and hasattr(sampler, "warmup")
+    stride = None if learns else getattr(sampler, "stride", None)
+    while steps:
+        quiet = graphless and target.graphless(state.y)
+        with torch.inference_mode() if quiet else nullcontext():
+            # Without a trace there may be one after the next step.
+            count = min(steps, _STRIDE) if quiet or target.closed else 1
+            if stride is not None and count > 1:
+                state = stride(target, state, count, beta, generator, trail)
+            else:
+                for _ in range(count):
+                    state = sampler.step(target, state, beta, generator, adapt=adapt)
+                    if trail is not None:
+                        trail.append(state)
+        steps -= count
+    return state
 
 
 def _ordinary(state: Any) -> Any:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lowland._errors import DomainError
 from lowland.sample._adapt import Ascent, DualAverage, Moments, halton
+from lowland.sample._leapfrog import Arrival, Leapfrog
 from lowland.sample._metropolis import choose, counted, dot, judge, like, probability
 from lowland.sample.target import Target
 
@@ -56,6 +57,39 @@ class HMCState(NamedTuple):
     def step_size(self) -> Tensor:
         """The leapfrog step that is used after the warm-up, a scalar."""
         return self.step.log_average.exp()
+
+
+class _Outcome(NamedTuple):
+    """One proposal of every chain, judged.
+
+    Attributes:
+        y: where the chains are after it, `(chains, *event)`.
+        energy: `(chains,)`.
+        gradient: `(chains, *event)`.
+        square: the squared norm of the momentum it began with, `(chains,)`.
+        end: what was proposed.
+        log_ratio: the logarithm of the ratio that it was judged by, `(chains,)`.
+        taken: which chains took it, `(chains,)` bool.
+        finite: which had a finite ratio, `(chains,)` bool; None where all had.
+    """
+
+    y: Tensor
+    energy: Tensor
+    gradient: Tensor
+    square: Tensor
+    end: Arrival
+    log_ratio: Tensor
+    taken: Tensor
+    finite: Tensor | None
+
+    def after(self, state: HMCState) -> HMCState:
+        """That state moved to there."""
+        return state._replace(
+            y=self.y,
+            energy=self.energy,
+            gradient=self.gradient,
+            momentum_energy=self.square / 2,
+        )
 
 
 @dataclass(frozen=True)
@@ -159,34 +193,54 @@ class HMC:
         """One proposal for every chain."""
         log_step = state.step.log_step if adapt else state.step.log_average
         epsilon = math.exp(float(log_step))
-        made = int(state.made) + 1
-        count = self._leapfrogs(state, epsilon, made, adapt=adapt)
-        momentum = target.noise(state.y, generator)
-        kinetic = dot(momentum, momentum) / 2
-        y, energy, gradient, moved = self._trajectory(target, state, momentum, epsilon, count, beta)
-        log_ratio = (state.energy - energy).mul_(beta).add_(kinetic)
-        log_ratio.sub_(dot(moved, moved), alpha=0.5)
-        taken, finite = judge(log_ratio, generator)
-        kept = choose(taken, (y, energy, gradient), (state.y, state.energy, state.gradient))
-        rejected, nonfinite = counted(state, taken, finite)
-        state_after = state._replace(
-            y=kept[0],
-            energy=kept[1],
-            gradient=kept[2],
+        count = self._leapfrogs(state, epsilon, int(state.made) + 1, adapt=adapt)
+        leapfrog = Leapfrog(target, state.y, state.scale, epsilon, beta, count - 1)
+        found = self._propose(target, state, leapfrog, count, beta, generator)
+        rejected, nonfinite = counted(state, found.taken, found.finite)
+        after = found.after(state)._replace(
             rejected=rejected,
             nonfinite=nonfinite,
-            divergent=state.divergent + (log_ratio < -DIVERGENT),
-            momentum_energy=kinetic,
+            divergent=state.divergent + (found.log_ratio < -DIVERGENT),
             made=state.made + 1,
         )
         if not adapt:
-            return state_after
-        likely = probability(log_ratio, finite)
+            return after
+        likely = probability(found.log_ratio, found.finite)
         length = state.length
-        if self.leapfrogs is None and len(y) >= MANY:
-            slope = _change(state, y, moved, likely) * epsilon * count
+        if self.leapfrogs is None and len(state.y) >= MANY:
+            slope = _change(state, found.end.y, found.end.momentum, likely) * epsilon * count
             length = length.climb(slope, _LENGTH_RATE)
-        return self._learn(state_after, likely, length, beta)
+        return self._learn(after, likely, length, beta)
+
+    def stride(
+        self,
+        target: Target,
+        state: HMCState,
+        steps: int,
+        beta: float,
+        generator: torch.Generator | None,
+        trail: list[HMCState] | None = None,
+    ) -> HMCState:
+        """So many proposals that teach nothing, with refusals counted at the end."""
+        epsilon, made = math.exp(float(state.step.log_average)), int(state.made)
+        counts = [self._leapfrogs(state, epsilon, made + i + 1, adapt=False) for i in range(steps)]
+        leapfrog = Leapfrog(target, state.y, state.scale, epsilon, beta, sum(counts) - steps)
+        at: HMCState | _Outcome = state
+        taken, ratios, nonfinite = [], [], state.nonfinite
+        for count in counts:
+            at = found = self._propose(target, at, leapfrog, count, beta, generator)
+            taken.append(found.taken)
+            ratios.append(found.log_ratio)
+            if found.finite is not None:
+                nonfinite = nonfinite + ~found.finite
+            if trail is not None:
+                trail.append(found.after(state))
+        return found.after(state)._replace(
+            rejected=state.rejected + (steps - torch.stack(taken).sum(0)),
+            nonfinite=nonfinite,
+            divergent=state.divergent + (torch.stack(ratios) < -DIVERGENT).sum(0),
+            made=state.made + steps,
+        )
 
     def _leapfrogs(self, state: HMCState, epsilon: float, made: int, *, adapt: bool) -> int:
         if self.leapfrogs is not None:
@@ -196,27 +250,29 @@ class HMC:
         time = math.exp(float(log_length)) * 2 * halton(made)
         return max(1, min(self.most, math.ceil(time / epsilon)))
 
-    def _trajectory(
+    def _propose(
         self,
         target: Target,
-        state: HMCState,
-        momentum: Tensor,
-        epsilon: float,
+        at: HMCState | _Outcome,
+        leapfrog: Leapfrog,
         count: int,
         beta: float,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Where leapfrog steps lead: y, energy, gradient and momentum; one gradient each."""
-        # Of the velocity, scale times momentum, a leapfrog step takes one product less; laid out
-        # like y, for torch is slower where it has to repeat a row.
-        push = (epsilon * beta * state.scale.square()).expand_as(momentum).contiguous()
-        velocity = (state.scale * momentum).addcmul_(push, state.gradient, value=-0.5)
-        y = torch.add(state.y, velocity, alpha=epsilon)
-        downhill = target.downhill(y, count - 1)
-        for _ in range(count - 1):
-            velocity.addcmul_(push, downhill(y), value=-1.0)
-            y.add_(velocity, alpha=epsilon)
-        energy, gradient = target.slope(y)
-        return y, energy, gradient, velocity.addcmul_(push, gradient, value=-0.5).div_(state.scale)
+        generator: torch.Generator | None,
+    ) -> _Outcome:
+        """One proposal of so many leapfrog steps, judged, with nothing counted."""
+        momentum = target.noise(at.y, generator)
+        end = leapfrog.go(at.y, at.gradient, momentum, count)
+        log_ratio = at.energy - end.energy
+        if beta != 1:
+            log_ratio.mul_(beta)
+        square = dot(momentum, momentum)
+        log_ratio.add_(square, alpha=0.5).sub_(dot(end.momentum, end.momentum), alpha=0.5)
+        taken, finite = judge(log_ratio, generator)
+        # A ratio that is finite has a finite momentum in it, and so a finite slope.
+        y, energy, gradient = choose(
+            taken, end[:3], (at.y, at.energy, at.gradient), finite=finite is None
+        )
+        return _Outcome(y, energy, gradient, square, end, log_ratio, taken, finite)
 
     def _learn(self, state: HMCState, likely: Tensor, length: Ascent, beta: float) -> HMCState:
         step = state.step.learn(likely.mean(), self.acceptance)

@@ -11,9 +11,6 @@ from lowland._errors import DomainError
 from lowland._random import normals, source
 from lowland.sample.target import Target
 
-# After so many steps it is looked whether all is finite.
-_UNSEEN = 32
-
 
 class LangevinState(NamedTuple):
     """Where the chains are.
@@ -108,25 +105,32 @@ class Langevin:
         steps: int,
         beta: float,
         generator: torch.Generator | None,
+        trail: list[LangevinState] | None = None,
     ) -> LangevinState:
-        """So many steps, with a look at the energy and at what is finite after each few.
+        """So many steps, with a look at what is finite after the last one.
 
         Where a gradient is not finite the position after it is not either, nor any further one, so
-        that nothing is overlooked. The few steps are then made again, one by one, with the same
-        noise.
+        that nothing is overlooked. The steps are then made again, one by one, with the same noise.
         """
         drawn = source(generator, like=state.y)
-        unseen = drawn.device == state.y.device and target.oversees(state.y)
-        while unseen and steps:
-            count = min(steps, _UNSEEN)
+        # Where chains met a wall they will meet it again, and all would be done twice.
+        if (
+            drawn.device == state.y.device
+            and target.oversees(state.y)
+            and not bool(state.nonfinite.any())
+        ):
             before = drawn.get_state()
-            moved = self._unseen(target, state, count, self._spread(beta), drawn)
-            if moved is None:
-                drawn.set_state(before)
-                break
-            state, steps = moved, steps - count
+            walk = self._unseen if trail is None else self._seen
+            passed = walk(target, state, steps, self._spread(beta), drawn)
+            if passed:
+                if trail is not None:
+                    trail += passed
+                return passed[-1]
+            drawn.set_state(before)
         for _ in range(steps):
             state = self.step(target, state, beta, generator)
+            if trail is not None:
+                trail.append(state)
         return state
 
     def _unseen(
@@ -136,8 +140,8 @@ class Langevin:
         count: int,
         spread: float,
         generator: torch.Generator,
-    ) -> LangevinState | None:
-        """So many steps with one look at the end; None if that is not finite."""
+    ) -> list[LangevinState]:
+        """The last of so many states; none if it is not finite."""
         y, gradient = state.y.clone(), state.gradient
         downhill = target.downhill(y, count - 1)
         for i, noise in enumerate(normals(count, generator, like=y), 1):
@@ -145,9 +149,27 @@ class Langevin:
             if i < count:
                 gradient = downhill(y)
         energy, gradient = target.slope(y)
-        if not math.isfinite(float(energy.sum() + gradient.sum() + y.sum())):
-            return None
-        return state._replace(y=y, energy=energy, gradient=gradient)
+        finite = math.isfinite(float(energy.sum() + gradient.sum() + y.sum()))
+        return [state._replace(y=y, energy=energy, gradient=gradient)] if finite else []
+
+    def _seen(
+        self,
+        target: Target,
+        state: LangevinState,
+        count: int,
+        spread: float,
+        generator: torch.Generator,
+    ) -> list[LangevinState]:
+        """All of so many states; none if one is not finite."""
+        y, gradient = state.y, state.gradient
+        passed = []
+        for noise in normals(count, generator, like=y):
+            y = torch.add(y, gradient, alpha=-self.step_size).add_(noise, alpha=spread)
+            energy, gradient = target.slope(y)
+            passed.append(state._replace(y=y, energy=energy, gradient=gradient))
+        energies = torch.stack([each.energy for each in passed])
+        finite = math.isfinite(float(energies.sum() + gradient.sum() + y.sum()))
+        return passed if finite else []
 
     def _spread(self, beta: float) -> float:
         return math.sqrt(2 * self.step_size / beta) if self.noise is None else self.noise

@@ -149,8 +149,12 @@ class MALA:
         if beta != 1:
             log_ratio.mul_(beta)
         taken, finite = judge(log_ratio, generator)
+        # A ratio that is finite has the slope in it, which then is finite too.
         y, energy, gradient = choose(
-            taken, (proposal, energy, gradient), (state.y, state.energy, state.gradient)
+            taken,
+            (proposal, energy, gradient),
+            (state.y, state.energy, state.gradient),
+            finite=finite is None,
         )
         rejected, nonfinite = counted(state, taken, finite)
         log_step, learned = state.log_step, state.learned

@@ -1,6 +1,7 @@
 """What the chains aim at: an energy of y, its slope by the fastest way, and constraints."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from weakref import WeakKeyDictionary
 
@@ -17,11 +18,14 @@ from lowland.sample._trace import Bound, Gradient, Trace, Untraceable, fingerpri
 from lowland.sample.constraint import Constraint
 
 Potential = Callable[..., Tensor]
+Kick = Callable[[Tensor, Tensor], Tensor]
 
 # Tracing costs as much as some hundreds of calls of a small network, so it waits for so many.
 _CALLS_BEFORE_TRACE = 100
 # Traces of modules outlive the target, for training builds one target a step.
 _TRACES: "WeakKeyDictionary[nn.Module, dict[object, _Recorder]]" = WeakKeyDictionary()
+# A block that does nothing about derivatives, for where none are noted anyway.
+_NOTHING = nullcontext()
 
 
 class _Recorder:
@@ -88,6 +92,7 @@ class Target:
         self._closed: Callable[..., tuple[Tensor, Tensor]] | None
         self._closed = getattr(potential, "slope", None)
         self._closed_gradient = getattr(potential, "gradient", None) if self._closed else None
+        self._kicker = getattr(potential, "kicker", None) if self._closed else None
         self._trace = trace and self._closed is None
         self._recorders: dict[object, _Recorder] = {}
         self._bound: dict[object, Bound] = {}
@@ -128,6 +133,15 @@ class Target:
             found = self._automatic(point)[1] if trace is None else trace.gradient(point)
         return self.constraint.release(found) if self._constrained else found
 
+    @property
+    def closed(self) -> bool:
+        """Whether the energy offers its slopes in closed form."""
+        return self._closed is not None
+
+    def graphless(self, y: Tensor) -> bool:
+        """Whether nothing takes derivatives when it is asked for the slopes of points like y."""
+        return self._kicker is not None or self.traced(y)
+
     def traced(self, y: Tensor) -> bool:
         """Whether there is a trace for points like y, so that no other code looks at them."""
         return (y.shape, y.dtype, y.device) in self._bound
@@ -152,6 +166,22 @@ class Target:
             found = bound.gradient
         self.evaluations += calls * len(y)
         return found
+
+    def kicks(self, y: Tensor, push: Tensor, calls: int) -> Kick:
+        """What takes push times the gradient at its second argument from its first, in place.
+
+        Args:
+            y: points `(n, *event)` like those to come.
+            push: how much of each element's slope is taken, like one y.
+            calls: how often it is going to be called, as in `downhill`.
+        """
+        if self._kicker is not None and type(self) is Target and not self._constrained:
+            self.evaluations += calls * len(y)
+            kick: Kick = self._kicker(push, x=self._condition(len(y)))
+            return kick
+        # Laid out like y, for torch is slower where it has to repeat a row.
+        full, downhill = push.expand_as(y).contiguous(), self.downhill(y, calls)
+        return lambda velocity, y: velocity.addcmul_(full, downhill(y), value=-1.0)
 
     def oversees(self, y: Tensor) -> bool:
         """Whether a place without a finite energy cannot have a finite gradient.
@@ -226,7 +256,7 @@ class Target:
 
     def _slope(self, y: Tensor) -> tuple[Tensor, Tensor]:
         if self._closed is not None:
-            with torch.no_grad():
+            with torch.no_grad() if torch.is_grad_enabled() else _NOTHING:
                 return self._closed(y, x=self._condition(len(y)))
         trace = self._ready(y)
         return self._automatic(y) if trace is None else trace.slope(y)

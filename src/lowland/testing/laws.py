@@ -131,6 +131,13 @@ def closed_slopes_agree(case: Case) -> None:
     alone = getattr(case.energy, "gradient", None)
     if alone is not None:
         same(alone(case.y, x=case.x), gradient, case, law, "the gradient alone")
+    kicker = getattr(case.energy, "kicker", None)
+    if kicker is not None:
+        push = torch.rand(case.y.shape[1:], generator=case.generator, dtype=case.y.dtype)
+        velocity = torch.ones_like(case.y)
+        with torch.inference_mode():
+            kicker(push, x=case.x)(velocity, case.y)
+        same(velocity, 1 - push * gradient, case, law, "the kick")
 
 
 def tables_agree(case: Case) -> None:
