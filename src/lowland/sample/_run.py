@@ -142,7 +142,7 @@ def run(
     every = max(1, steps // thin // _SLOPES_KEPT)
     step = partial(_steps, sampler, target, beta=beta, generator=generator, adapt=False)
     with torch.no_grad():
-        state = _begin(sampler, target, start, None)
+        state = _begin(sampler, target, start, None, warmup + steps)
         state = _steps(sampler, target, state, warmup, beta, generator, adapt=True)
         settled = state = _ordinary(state)
         while len(kept) < steps // thin:
@@ -230,9 +230,9 @@ def advance(
         raise DomainError(f"'steps' of advance must be at least 0. Got {steps}.")
     with torch.no_grad():
         if isinstance(start, Tensor):
-            state = _begin(sampler, target, start, like)
+            state = _begin(sampler, target, start, like, steps)
         else:
-            state = _begin(sampler, target, start.y, start)
+            state = _begin(sampler, target, start.y, start, steps)
             counts = ("rejected", "nonfinite", "divergent")
             state = state._replace(**{n: getattr(start, n) for n in counts if n in state._fields})
         state = _steps(sampler, target, state, steps, beta, generator, adapt=adapt)
@@ -280,8 +280,8 @@ def _ordinary(state: Any) -> Any:
     return state
 
 
-def _begin(sampler: Sampler, target: Target, y: Tensor, like: Any) -> Any:
-    target.refresh()
+def _begin(sampler: Sampler, target: Target, y: Tensor, like: Any, steps: int) -> Any:
+    target.refresh(steps)
     state: Any = sampler.init(target, y.detach(), like)
     # One sum is looked at before each element is.
     if not bool(torch.isfinite(state.energy.sum())):

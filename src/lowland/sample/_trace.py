@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lowland.sample._lifetimes import Last, is_view, lifetimes
+from lowland.sample._lifetimes import Last, lifetimes
+from lowland.sample._rewrites import LAID_OUT, rewrite, without_changes
 
 Function = Callable[[Tensor, Tensor | None], Tensor]
 Slope = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -108,14 +109,18 @@ class Trace:
     Args:
         recorded: what the recorder noted: inputs y and perhaps x, outputs energy and gradient.
 
+        rewritten: whether cheaper operations may take the place of recorded ones.
+
     Raises:
         ValueError: an operation draws random numbers or changes a tensor in place.
     """
 
-    def __init__(self, recorded: GraphModule) -> None:
-        _without_changes(recorded)
+    def __init__(self, recorded: GraphModule, *, rewritten: bool = True) -> None:
+        without_changes(recorded)
+        inputs = [node for node in recorded.graph.nodes if node.op == "placeholder"]
+        if rewritten:
+            rewrite(recorded.graph, inputs[0])
         nodes = list(recorded.graph.nodes)
-        inputs = [node for node in nodes if node.op == "placeholder"]
         (energy, gradient) = nodes[-1].args[0]
         self._names: dict[str, Any] = {}
         self._attributes = {
@@ -145,7 +150,7 @@ class Trace:
         self.steps, self.hoisted = len(both), len(kept)
         y = inputs[0].name
         source = [
-            f"def prologue({', '.join([*self._attributes, *(n.name for n in inputs[1:])])}):",
+            f"def prologue({', '.join(['long', *self._attributes, *map(str, inputs[1:])])}):",
             *(f"    {self._line(node)}" for node in kept),
             f"    return [{', '.join(fixed)}]",
             f"def bind({', '.join(fixed)}):",
@@ -163,8 +168,13 @@ class Trace:
             bool(torch.isfinite(tensor).all()) for tensor in self._attributes.values()
         )
 
-    def bind(self, x: Tensor | None) -> Bound:
-        """Compute what does not depend on y, with the weights of the moment."""
+    def bind(self, x: Tensor | None, *, long: bool = True) -> Bound:
+        """Compute what does not depend on y, with the weights of the moment.
+
+        Args:
+            x: the condition, if there is one.
+            long: whether there will be so many calls that it pays to lay out weights for them.
+        """
         captured = tuple(t for t in self._attributes.values() if not t.is_inference())
         versions = list(map(_VERSION, captured))
         # Here torch notes nothing for derivatives, which costs as much as a small product.
@@ -172,7 +182,7 @@ class Trace:
         with torch.inference_mode():
             # Detached, so that no graph is built; the memory, and so the weights, are the same.
             inputs = [tensor.detach() for tensor in self._attributes.values()]
-            fixed = self._names["prologue"](*inputs, *([x] if self._takes_x else []))
+            fixed = self._names["prologue"](long, *inputs, *([x] if self._takes_x else []))
         slope, gradient = self._names["bind"](*fixed)
         return Bound(slope, gradient, captured, versions, self._walled)
 
@@ -197,7 +207,8 @@ class Trace:
         words += [f"{key}={self._word(value)}" for key, value in node.kwargs.items()]
         if last.into is not None:
             words.append(f"{last.keyword}={last.into.name}")
-        return f"{node.name} = {called}({', '.join(words)})"
+        otherwise = f" if long else {words[0]}" if target in LAID_OUT else ""
+        return f"{node.name} = {called}({', '.join(words)}){otherwise}"
 
     def _word(self, value: Any) -> str:
         """A value as source text; what has none of its own is given a name."""
@@ -214,7 +225,9 @@ class Trace:
         return name
 
 
-def traced(function: Function, y: Tensor, x: Tensor | None) -> Trace | Untraceable:
+def traced(
+    function: Function, y: Tensor, x: Tensor | None, *, rewritten: bool = True
+) -> Trace | Untraceable:
     """Record the slope of a function at y, or say why that cannot be done.
 
     The trace is compared with the automatic derivative at these points: on a CPU it must give the
@@ -237,11 +250,13 @@ def traced(function: Function, y: Tensor, x: Tensor | None) -> Trace | Untraceab
     if reads.found:
         return Untraceable("not traceable (a number is read out of a tensor on the way)")
     try:
-        trace = Trace(recorded)
+        trace = Trace(recorded, rewritten=rewritten)
         bound = trace.bind(x)
         for points in (y.detach(), 0.5 * y.detach().flip(0)):
             found, wanted = bound.slope(points), _slope(function, points, x)
             if not all(map(_same, found, wanted)):
+                if rewritten:
+                    return traced(function, y, x, rewritten=False)
                 return Untraceable("the trace does not give the same values")
     except _REFUSALS as error:
         return Untraceable(f"not traceable ({type(error).__name__}: {str(error)[:120]})")
@@ -300,35 +315,6 @@ def _same(found: Tensor, wanted: Tensor) -> bool:
     exact = found.device.type == "cpu"
     tolerance = 0.0 if exact else 1e-5
     return torch.allclose(found, wanted, rtol=tolerance, atol=tolerance, equal_nan=True)
-
-
-def _without_changes(recorded: GraphModule) -> None:
-    """Write operations that change what was just made as ones that make something new.
-
-    Derivatives of torch's own fill masked places so. A change of anything that is also seen from
-    elsewhere, a weight or a view, is left for `_check_pure` to refuse.
-    """
-    done: set[Node] = set()
-    for node in list(recorded.graph.nodes):
-        done.add(node)
-        target: Any = node.target
-        if not isinstance(target, torch._ops.OpOverload) or not target._schema.is_mutable:
-            continue
-        changed, name = node.args[0] if node.args else None, target._schema.name
-        packet = getattr(_ATEN, name.removeprefix("aten::").removesuffix("_"), None)
-        if (
-            not isinstance(changed, Node)
-            or changed.op != "call_function"
-            or not name.endswith("_")
-            or target._overloadname not in (packet.overloads() if packet else ())
-            or any(is_view(other) for other in (changed, *changed.users) if other is not node)
-        ):
-            continue
-        node.target = getattr(packet, target._overloadname)
-        for user in list(changed.users):
-            if user not in done:
-                user.replace_input_with(changed, node)
-    recorded.graph.lint()
 
 
 def _writes_infinity(node: Node) -> bool:

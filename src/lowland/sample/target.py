@@ -22,6 +22,8 @@ Kick = Callable[[Tensor, Tensor], Tensor]
 
 # Tracing costs as much as some hundreds of calls of a small network, so it waits for so many.
 _CALLS_BEFORE_TRACE = 100
+# To lay out the weights for a trace takes as long as some calls of it.
+_LONG = 32
 # Traces of modules outlive the target, for training builds one target a step.
 _TRACES: "WeakKeyDictionary[nn.Module, dict[object, _Recorder]]" = WeakKeyDictionary()
 # A block that does nothing about derivatives, for where none are noted anyway.
@@ -98,6 +100,7 @@ class Target:
         self._bound: dict[object, Bound] = {}
         self._last: _Recorder | None = None
         self._conditionals: dict[float, Conditionals] = {}
+        self._long = False
         self._takes_x = isinstance(potential, Energy) or x is not None
 
     def energy(self, y: Tensor) -> Tensor:
@@ -206,8 +209,13 @@ class Target:
         """How many elements of each chain may move, `(n,)` float."""
         return self.constraint.dimension(y)
 
-    def refresh(self) -> None:
-        """Look at the energy's weights and options again, as `run` and `advance` do."""
+    def refresh(self, steps: int = 0) -> None:
+        """Look at the energy's weights and options again, as `run` and `advance` do.
+
+        Args:
+            steps: how many steps are to come, at the least.
+        """
+        self._long = steps >= _LONG
         self._bound.clear()
         self._conditionals.clear()
         if isinstance(self.potential, nn.Module):
@@ -298,7 +306,7 @@ class Target:
                 recorder.refused = found.reason
                 return None
             recorder.trace = found
-        self._bound[key] = recorder.trace.bind(x)
+        self._bound[key] = recorder.trace.bind(x, long=self._long)
         return self._bound[key]
 
     def _function(self, y: Tensor, x: Tensor | None) -> Tensor:
