@@ -83,7 +83,11 @@ def _layout(node: Node) -> tuple[object, ...]:
 
 def is_view(node: Node) -> bool:
     """Whether the result shares memory with an operand."""
-    target: Any = node.target
+    return views(node.target)
+
+
+def views(target: Any) -> bool:
+    """Whether what an operation returns shares memory with an operand."""
     if not isinstance(target, torch._ops.OpOverload):
         return True
     return any(

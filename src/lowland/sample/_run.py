@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lowland._errors import DivergedError, DomainError
+from lowland.sample._threads import threads_for, weighed
 from lowland.sample.draws import Diagnostics, Draws
 from lowland.sample.target import Potential, Target
 
@@ -254,19 +255,20 @@ def _steps(
     graphless = getattr(sampler, "graphless", False)
     learns = adapt and hasattr(sampler, "warmup")
     stride = None if learns else getattr(sampler, "stride", None)
-    while steps:
-        quiet = graphless and target.graphless(state.y)
-        with torch.inference_mode() if quiet else nullcontext():
-            # Without a trace there may be one after the next step.
-            count = min(steps, _STRIDE) if quiet or target.closed else 1
-            if stride is not None and count > 1:
-                state = stride(target, state, count, beta, generator, trail)
-            else:
-                for _ in range(count):
-                    state = sampler.step(target, state, beta, generator, adapt=adapt)
-                    if trail is not None:
-                        trail.append(state)
-        steps -= count
+    with threads_for(target.works, state.y):
+        while steps:
+            quiet = graphless and target.graphless(state.y)
+            with torch.inference_mode() if quiet else nullcontext():
+                # Without a trace there may be one after the next step.
+                count = min(steps, _STRIDE) if quiet or target.closed else 1
+                if stride is not None and count > 1:
+                    state = stride(target, state, count, beta, generator, trail)
+                else:
+                    for _ in range(count):
+                        state = sampler.step(target, state, beta, generator, adapt=adapt)
+                        if trail is not None:
+                            trail.append(state)
+            steps -= count
     return state
 
 
@@ -282,7 +284,8 @@ def _ordinary(state: Any) -> Any:
 
 def _begin(sampler: Sampler, target: Target, y: Tensor, like: Any, steps: int) -> Any:
     target.refresh(steps)
-    state: Any = sampler.init(target, y.detach(), like)
+    with weighed(target.works, y):
+        state: Any = sampler.init(target, y.detach(), like)
     # One sum is looked at before each element is.
     if not bool(torch.isfinite(state.energy.sum())):
         finite = torch.isfinite(state.energy)

@@ -14,6 +14,7 @@ from lowland._random import normal_like
 from lowland.capabilities import Conditionals, SamplesConditionals
 from lowland.energy import Energy
 from lowland.latent import NoLatent
+from lowland.sample._threads import Works
 from lowland.sample._trace import Bound, Gradient, Trace, Untraceable, fingerprint, traced
 from lowland.sample.constraint import Constraint
 
@@ -26,6 +27,7 @@ _CALLS_BEFORE_TRACE = 100
 _LONG = 32
 # Traces of modules outlive the target, for training builds one target a step.
 _TRACES: "WeakKeyDictionary[nn.Module, dict[object, _Recorder]]" = WeakKeyDictionary()
+_WORKS: "WeakKeyDictionary[nn.Module, Works]" = WeakKeyDictionary()
 # A block that does nothing about derivatives, for where none are noted anyway.
 _NOTHING = nullcontext()
 
@@ -99,6 +101,10 @@ class Target:
         self._recorders: dict[object, _Recorder] = {}
         self._bound: dict[object, Bound] = {}
         self._last: _Recorder | None = None
+        # How much work each kind of batch was found to be; `_run` counts and looks at it.
+        self.works: Works = {}
+        if isinstance(potential, nn.Module):
+            self.works = _WORKS.setdefault(potential, self.works)
         self._conditionals: dict[float, Conditionals] = {}
         self._long = False
         self._takes_x = isinstance(potential, Energy) or x is not None
