@@ -25,7 +25,7 @@ Works = dict[object, float]
 
 
 class Largest(TorchDispatchMode):
-    """Notes the work of the largest operation that runs inside, in multiplications and additions."""
+    """Notes the largest operation that runs inside, in multiplications and additions."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
