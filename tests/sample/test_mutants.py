@@ -171,9 +171,10 @@ def takes_broken_trees(self: Any, added: Any, ok: Tensor) -> None:
 
 
 def uniform_leaves(
-    self: Any, tree: Any, on: Tensor, end: Any, value: Tensor, log_weight: Tensor
+    self: Any, tree: Any, on: Tensor, end: Any, value: Tensor, log_weight: Tensor, luck: Tensor
 ) -> Any:
-    return RIGHT_LEAF(self, tree, on, end, value, torch.where(log_weight > -9, 0.0, log_weight))
+    even = torch.where(log_weight > -9, 0.0, log_weight)
+    return RIGHT_LEAF(self, tree, on, end, value, even, luck)
 
 
 def no_density(self: Any, target: Target, y: Tensor, value: Tensor, beta: float) -> Tensor:

@@ -176,12 +176,6 @@ class NUTS:
             moments = Moments.start(after.y, 2 * moments.due)
         return after._replace(step=step, moments=moments, scale=scale)
 
-    def turned(self, first: Tensor, last: Tensor, total: Tensor) -> Tensor:
-        """Whether a trajectory with these momenta at its ends, and in sum, has turned back."""
-        # Half of each end is left out, as the sum stands for an integral over time.
-        middle = total - 0.5 * (first + last)
-        return (dot(first, middle) <= 0) | (dot(last, middle) <= 0)
-
     def weigh(self, log_weight: Tensor, added: Tensor) -> Tensor:
         """The log probability that the half added last has the next point."""
         return added - log_weight
@@ -214,8 +208,12 @@ class _Path:
         self.moved, self.divergent, self.nonfinite = (
             torch.zeros_like(self.growing) for _ in range(3)
         )
-        self.leapfrogs = torch.zeros_like(state.leapfrogs)
-        self.likely = torch.zeros_like(state.energy)
+        # Of each leaf, which chains went on to it, and its logarithmic weight in them.
+        self.on: list[Tensor] = []
+        self.log_weights: list[Tensor] = []
+        # As tensors, for numbers would be made into such in each operation.
+        self.zero = torch.zeros((), dtype=y.dtype, device=y.device)
+        self.never = torch.full_like(self.zero, -torch.inf)
 
     def grow(self, depth: int) -> None:
         """Double until every trajectory has turned, ended, or reached the depth."""
@@ -227,7 +225,8 @@ class _Path:
             self.right = _End(*_pick(self.growing & forward, end, self.right))
             self.left = _End(*_pick(self.growing & ~forward, end, self.left))
             self._join(added, ok)
-            turned = self.sampler.turned(self.left.p, self.right.p, self.tree.momentum)
+            middle = self.tree.momentum.sub(self.left.p, alpha=0.5).sub_(self.right.p, alpha=0.5)
+            turned = self._turned(self.left.p, self.right.p, middle)
             self.growing = ok & ~turned
             if not bool(self.growing.any()):
                 break
@@ -243,12 +242,20 @@ class _Path:
             nonfinite=state.nonfinite + self.nonfinite,
             divergent=state.divergent + self.divergent,
             momentum_energy=self.kinetic,
-            leapfrogs=state.leapfrogs + self.leapfrogs,
+            leapfrogs=state.leapfrogs + torch.stack(self.on).sum(0),
         )
 
     def acceptance(self) -> Tensor:
         """How likely a point of the trajectories would be taken by itself, on the mean."""
-        return (self.likely / self.leapfrogs.clamp(min=1)).mean()
+        likely = torch.stack(self.log_weights).clamp(max=0).exp_().sum(0)
+        return (likely / torch.stack(self.on).sum(0)).mean()
+
+    def _turned(self, first: Tensor, last: Tensor, middle: Tensor) -> Tensor:
+        """Whether a trajectory with these momenta at its ends has turned back.
+
+        Its summed momentum is given without half of each end, as it stands for an integral.
+        """
+        return torch.minimum(dot(first, middle), dot(last, middle)) <= self.zero
 
     def _join(self, added: _Tree, ok: Tensor) -> None:
         """Take the added half's point with its share of the weight, or rather more."""
@@ -282,9 +289,10 @@ class _Path:
             torch.full_like(self.kinetic, -torch.inf),
             torch.zeros_like(p),
         )
-        # Where each even half of a half began: its momentum, and the sum before it.
+        drawn = uniform((leaves, len(on)), self.generator, like=self.kinetic).log_()
+        # Where each even half of a half began: its momentum, and the sum before it and half of it.
         marks: dict[int, tuple[Tensor, Tensor]] = {}
-        for leaf in range(leaves):
+        for leaf, luck in enumerate(drawn):
             # Chains that are done go on too, for to hold them still takes longer; what becomes of
             # them is not looked at.
             half = torch.addcmul(p, kick, gradient, value=-0.5)
@@ -292,14 +300,15 @@ class _Path:
             energy, gradient = self.target.slope(y.reshape(shape))
             gradient = gradient.reshape(y.shape)
             p = half.addcmul_(kick, gradient, value=-0.5)
-            log_weight = (self.at_start - dot(p, p).mul_(0.5)).sub_(energy, alpha=self.beta)
-            worst = torch.linalg.vector_norm(torch.where(on, log_weight, 0.0), math.inf)
+            log_weight = torch.sub(self.at_start, dot(p, p), alpha=0.5).sub_(
+                energy, alpha=self.beta
+            )
             before = on
-            if not bool(worst <= DIVERGENT):
+            if not float(torch.linalg.vector_norm(log_weight, math.inf)) <= DIVERGENT:
                 on = self._unbroken(on, log_weight)
                 log_weight = torch.where(torch.isfinite(log_weight), log_weight, -torch.inf)
-            log_weight = torch.where(before, log_weight, -torch.inf)
-            tree = self._add_leaf(tree, before, _End(y, p, gradient), energy, log_weight)
+            log_weight = torch.where(before, log_weight, self.never)
+            tree = self._add_leaf(tree, before, _End(y, p, gradient), energy, log_weight, luck)
             turned = self._turned_at(leaf, marks, p, tree.momentum)
             if turned is not None:
                 on = on & ~turned
@@ -315,22 +324,28 @@ class _Path:
         return on & ~broken
 
     def _add_leaf(
-        self, tree: _Tree, on: Tensor, end: _End, energy: Tensor, log_weight: Tensor
+        self,
+        tree: _Tree,
+        on: Tensor,
+        end: _End,
+        energy: Tensor,
+        log_weight: Tensor,
+        luck: Tensor,
     ) -> _Tree:
         """With one more point, which becomes the drawn one with its share of the weight.
 
         The tree's own tensors change. The weight of a chain that is done is 0, so that its tree
         draws nothing more.
         """
-        self.leapfrogs += on
-        self.likely += log_weight.clamp(max=0).exp_()
+        self.on.append(on)
+        self.log_weights.append(log_weight)
         total = torch.logaddexp(tree.log_weight, log_weight)
-        drawn = uniform(total.shape, self.generator, like=total).log_()
         # Few are drawn, for the share of one point among many is small.
-        taken = (drawn < log_weight - total).nonzero().flatten()
+        taken = (luck < log_weight - total).nonzero().view(-1)
         for held, fresh in zip(tree[:3], (end.y, energy, end.gradient), strict=True):
             held.index_copy_(0, taken, fresh.index_select(0, taken))
-        return tree._replace(log_weight=total, momentum=tree.momentum + end.p)
+        tree.momentum.add_(end.p)
+        return tree._replace(log_weight=total)
 
     def _turned_at(
         self, leaf: int, marks: dict[int, tuple[Tensor, Tensor]], p: Tensor, total: Tensor
@@ -341,14 +356,16 @@ class _Path:
         where a later subtree of the same level overwrites it once it is no longer needed.
         """
         level = (leaf >> 1).bit_count()
+        but_half = torch.sub(total, p, alpha=0.5)
         if leaf % 2 == 0:
-            marks[level] = (p, total - p)
+            marks[level] = (p, but_half)
             return None
         trailing = (leaf ^ (leaf + 1)).bit_count() - 1
-        turned = torch.zeros_like(self.growing)
+        turned: Tensor | None = None
         for mark in range(level, level - trailing, -1):
             first, before = marks[mark]
-            turned |= self.sampler.turned(first, p, total - before)
+            this = self._turned(first, p, but_half - before)
+            turned = this if turned is None else turned | this
         return turned
 
 
