@@ -46,7 +46,7 @@ def _inside(event: tuple[int, ...]) -> str:
     return ", ".join(map(str, event))
 
 
-def all_finite(values: Tensor) -> bool:
+def all_finite(*values: Tensor) -> bool:
     """Whether no value is NaN or infinite.
 
     One sum, a pass over the values, nearly always tells; only if it is not finite, which many
@@ -56,7 +56,12 @@ def all_finite(values: Tensor) -> bool:
         >>> all_finite(torch.tensor([1.0, 2.0])), all_finite(torch.tensor([1.0, torch.nan]))
         (True, False)
     """
-    return math.isfinite(float(values.sum())) or bool(torch.isfinite(values).all())
+    sums = [part.sum() for part in values]
+    if len({part.device for part in sums}) == 1:  # then one number is read for all of them
+        sums = [torch.stack(sums).sum()]
+    if all(math.isfinite(part) for part in map(float, sums)):
+        return True
+    return all(bool(torch.isfinite(part).all()) for part in values)
 
 
 def require_finite(values: Tensor, what: str) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lowland.sample._lifetimes import views
+from lowland._recording.lifetimes import views
 
 # From so many multiplications and additions in one operation, a tenth of a millisecond of a core,
 # it gains more than it loses by being shared.

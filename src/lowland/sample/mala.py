@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from lowland._errors import DomainError
+from lowland._random import normal, source, uniform
 from lowland.sample._metropolis import choose, counted, dot, judge, like, probability
+from lowland.sample._threads import threads_for
 from lowland.sample.target import Target
 
 # Learning of the step slows down to this rate and no further, for in training the energy moves.
@@ -162,14 +164,94 @@ class MALA:
             log_step, learned = self._learn(state, probability(log_ratio, finite))
         return MALAState(y, energy, gradient, rejected, nonfinite, log_step, learned)
 
+    def flight(
+        self,
+        target: Target,
+        state: MALAState,
+        steps: int,
+        beta: float,
+        generator: torch.Generator | None,
+    ) -> MALAState:
+        """As many steps that learn, with their noise drawn at once and nobody looking on the way.
+
+        The law is that of `step`, and so is the cost but for half of the small operations. Where a
+        ratio is not finite all is made again, step by step.
+        """
+        noise = source(generator, like=state.y)
+        before = noise.get_state()
+        with threads_for(target.works, state.y):
+            end = self._unseen(target, state, steps, beta, generator) if self.shared else None
+            if end is not None:
+                return end
+            noise.set_state(before)
+            with torch.no_grad():
+                for _ in range(steps):
+                    state = self.step(target, state, beta, generator, adapt=True)
+            return state
+
+    def _unseen(
+        self,
+        target: Target,
+        state: MALAState,
+        steps: int,
+        beta: float,
+        generator: torch.Generator | None,
+    ) -> MALAState | None:
+        """The end of the steps, in tensors of its own; None if a ratio on the way is not finite."""
+        # What is made outside inference mode stays ordinary, though it is changed inside.
+        y, energy, gradient = (part.clone() for part in state[:3])
+        weight, taken, ratios = (torch.zeros_like(energy) for _ in range(3))
+        log_step, learned = float(state.log_step), float(state.learned)
+        with torch.inference_mode() if target.traced(y) else torch.no_grad():
+            each = like(weight, y)
+            units = target.released(normal((steps, *y.shape), generator, like=y))
+            levels = uniform((steps, len(y)), generator, like=energy).log_()
+            slope = target.steepness(y, steps)
+            for unit, level in zip(units.unbind(), levels.unbind(), strict=True):
+                eta = math.exp(log_step)
+                spread = math.sqrt(2 / beta * eta)
+                proposal = torch.add(y, unit, alpha=spread).add_(gradient, alpha=-eta)
+                new_energy, new_gradient = slope(proposal)
+                both = gradient + new_gradient
+                work = dot(both, torch.sub(unit, both, alpha=eta / 2 / spread))
+                ratio = torch.sub(energy, new_energy).add_(work, alpha=spread / 2)
+                if beta != 1:
+                    ratio.mul_(beta)
+                ratios.add_(ratio)
+                torch.lt(level, ratio, out=weight)
+                # Between finite numbers a weight of 0 or 1 gives the one or the other.
+                y.lerp_(proposal, each)
+                gradient.lerp_(new_gradient, each)
+                energy.lerp_(new_energy, weight)
+                taken.add_(weight)
+                learned += 1
+                likely = float(probability(ratio, None).sum()) / len(y)
+                log_step = self._next(log_step, learned, likely)
+            if not math.isfinite(float(ratios.sum())):
+                return None
+        return state._replace(
+            y=y,
+            energy=energy,
+            gradient=gradient,
+            rejected=state.rejected + (steps - taken).to(torch.int64),
+            log_step=torch.full_like(state.log_step, log_step),
+            learned=torch.full_like(state.learned, learned),
+        )
+
+    def _next(self, log_step: float, learned: float, likely: float) -> float:
+        """The logarithm of a shared step after one more proposal, taken with that probability."""
+        largest = math.inf if self.largest is None else math.log(self.largest)
+        rate = max(_RATE, 1 / math.sqrt(learned))
+        return min(largest, log_step + rate * (likely - self.acceptance))
+
     def _learn(self, state: MALAState, likely: Tensor) -> tuple[Tensor, Tensor]:
         learned = state.learned + 1
+        if len(state.log_step) == 1:
+            mean = float(likely.sum()) / len(likely)
+            shared = self._next(float(state.log_step), float(learned), mean)
+            return torch.full_like(state.log_step, shared), learned
         rate = max(_RATE, 1 / math.sqrt(float(learned)))
         largest = math.inf if self.largest is None else math.log(self.largest)
-        if len(state.log_step) == 1:
-            excess = float(likely.mean()) - self.acceptance
-            shared = min(largest, float(state.log_step) + rate * excess)
-            return torch.full_like(state.log_step, shared), learned
         log_step = state.log_step.add(likely - self.acceptance, alpha=rate)
         return log_step.clamp_(max=largest), learned
 

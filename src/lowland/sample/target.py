@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from lowland._errors import CapabilityError, ShapeError
 from lowland._offers import offers
 from lowland._random import normal_like
+from lowland._recording import Untraceable, fingerprint
 from lowland.capabilities import Conditionals, SamplesConditionals
 from lowland.energy import Energy
 from lowland.latent import NoLatent
 from lowland.sample._threads import Works
-from lowland.sample._trace import Bound, Gradient, Trace, Untraceable, fingerprint, traced
+from lowland.sample._trace import Bound, Gradient, Slope, Trace, traced
 from lowland.sample.constraint import Constraint
 
 Potential = Callable[..., Tensor]
@@ -192,6 +193,16 @@ class Target:
         full, downhill = push.expand_as(y).contiguous(), self.downhill(y, calls)
         return lambda velocity, y: velocity.addcmul_(full, downhill(y), value=-1.0)
 
+    def steepness(self, y: Tensor, calls: int) -> Slope:
+        """The energy and the gradient of points like y, as `downhill` gives the gradient alone."""
+        bound = None
+        if type(self) is Target and not self._constrained and self._closed is None:
+            bound = self._ready(y)
+        if bound is None:
+            return self.slope
+        self.evaluations += calls * len(y)
+        return bound.slope
+
     def oversees(self, y: Tensor) -> bool:
         """Whether a place without a finite energy cannot have a finite gradient.
 
@@ -204,8 +215,11 @@ class Target:
 
     def noise(self, y: Tensor, generator: torch.Generator | None) -> Tensor:
         """Standard normal numbers like y, 0 where y is observed."""
-        drawn = normal_like(y, generator)
-        return self.constraint.release(drawn) if self._constrained else drawn
+        return self.released(normal_like(y, generator))
+
+    def released(self, moves: Tensor) -> Tensor:
+        """What may be added to positions: 0 where y is observed."""
+        return self.constraint.release(moves) if self._constrained else moves
 
     def reflect(self, y: Tensor) -> Tensor:
         """Y folded back into the bounds, as by mirrors on them."""

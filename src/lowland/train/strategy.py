@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
     negative_energy: Tensor | None = None
     negatives_x: Tensor | None = None
     acceptance: Tensor | None = None
-    gradients: dict[str, Tensor] | None = None
+    gradients: dict[str, Tensor | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def step_down(
     energy: Energy,
     loss: Tensor,
     optimizer: torch.optim.Optimizer,
-    gradients: dict[str, Tensor] | None = None,
+    gradients: dict[str, Tensor | None] | None = None,
 ) -> None:
     """One step of the optimizer down the loss, which moves nothing that the loss does not feel.
 
@@ -183,8 +183,8 @@ def step_down(
     else:
         for name, parameter in energy.named_parameters():
             if parameter.requires_grad:
-                parameter.grad = gradients[name]
-    if not all(parameter.grad is None or all_finite(parameter.grad) for parameter in moved):
+                parameter.grad = gradients.get(name)
+    if not all_finite(*(parameter.grad for parameter in moved if parameter.grad is not None)):
         _name_the_gradient(energy)
     optimizer.step()
 

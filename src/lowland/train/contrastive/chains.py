@@ -18,6 +18,7 @@ from lowland.energy import Energy
 from lowland.infer import FreeEnergy, eliminate
 from lowland.latent import NoLatent
 from lowland.sample import MALA, Gibbs, Sampler, Target, advance, sampler_for
+from lowland.train.recorded import recorded
 
 # The least share of a step in the smoothed acceptance and gap: they average over some 20 steps.
 _SLOWEST = 0.05
@@ -126,7 +127,11 @@ def move(
             y = sampler.sweeps(target, start, steps, generator)
             return Moved(y, y.new_ones(()), {})
         like = _recall(sampler, target, start, memory)
-        end = advance(sampler, target, start, steps, beta, generator, like=like)
+        if type(sampler) is MALA:
+            state = advance(sampler, target, start, 0, beta, generator, like=like)
+            end: Any = sampler.flight(target, state, steps, beta, generator)
+        else:
+            end = advance(sampler, target, start, steps, beta, generator, like=like)
     taken = 1 - end.rejected.to(end.energy.dtype).mean() / max(steps, 1)
     return Moved(end.y, taken, _keep(end))
 
@@ -184,15 +189,15 @@ class Contrast(NamedTuple):
         gap: the difference alone, without a graph.
         data_energy: the mean energy of the data, without a graph.
         negative_energy: that of the negatives.
-        gradients: those of the loss in the parameters, where the energy offers them; the loss then
-            has no graph.
+        gradients: those of the loss in the parameters, where the energy offers them or they are
+            recorded; the loss then has no graph.
     """
 
     loss: Tensor
     gap: Tensor
     data_energy: Tensor
     negative_energy: Tensor
-    gradients: dict[str, Tensor] | None = None
+    gradients: dict[str, Tensor | None] | None = None
 
 
 def contrast(
@@ -210,23 +215,53 @@ def contrast(
     $$L = \frac1n \sum_i F(y_i) - \frac1m \sum_j F(\bar y_j)
       + \alpha \left( \frac1n \sum_i F(y_i)^2 + \frac1m \sum_j F(\bar y_j)^2 \right)$$
     """
-    both = torch.cat([y, negatives])
+    plain = isinstance(energy.latent, NoLatent)
+    if plain and offers(energy, ParameterSlopes):
+        return _closed(energy, y, x, negatives, negatives_x, alpha)
+
+    def loss(y: Tensor, negatives: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        """Loss, gap and the mean energies, all scalars."""
+        value = eliminate(
+            energy, torch.cat([y, negatives]), torch.cat(given) if given else None, beta=beta
+        )
+        data, pushed = value.split([len(y), len(negatives)])
+        data_energy, negative_energy = data.mean(), pushed.mean()
+        gap = data_energy - negative_energy
+        if not alpha:
+            return gap, gap, data_energy, negative_energy
+        squares = data.square().mean() + pushed.square().mean()
+        return gap + alpha * squares, gap, data_energy, negative_energy
+
+    inputs = (y, negatives) if x is None or negatives_x is None else (y, negatives, x, negatives_x)
+    found = recorded(energy, ("contrast", alpha), loss, *inputs) if plain else None
+    if found is not None:
+        total, gap, data_energy, negative_energy = found.values
+        return Contrast(total, gap, data_energy, negative_energy, found.gradients)
+    total, *rest = loss(*inputs)
+    gap, data_energy, negative_energy = (value.detach() for value in rest)
+    return Contrast(total, gap, data_energy, negative_energy)
+
+
+def _closed(
+    energy: ParameterSlopes,
+    y: Tensor,
+    x: Tensor | None,
+    negatives: Tensor,
+    negatives_x: Tensor | None,
+    alpha: float,
+) -> Contrast:
+    """The same by the gradient in closed form that the energy offers."""
     both_x = None if x is None or negatives_x is None else torch.cat([x, negatives_x])
-    weighted = None
-    if isinstance(energy.latent, NoLatent) and offers(energy, ParameterSlopes):
-        value, weighted = energy.parameter_slopes(both, x=both_x)
-    else:
-        value = eliminate(energy, both, both_x, beta=beta)
+    value, weighted = energy.parameter_slopes(torch.cat([y, negatives]), x=both_x)
     data, pushed = value.split([len(y), len(negatives)])
     data_energy, negative_energy = data.mean(), pushed.mean()
     loss = gap = data_energy - negative_energy
+    down, up = torch.ones_like(data), -torch.ones_like(pushed)
     if alpha:
         loss = gap + alpha * (data.square().mean() + pushed.square().mean())
-    gradients = None
-    if weighted is not None:
-        down, up = 1 + 2 * alpha * data, -1 + 2 * alpha * pushed
-        gradients = weighted(torch.cat([down / len(data), up / len(pushed)]))
-    return Contrast(loss, gap.detach(), data_energy.detach(), negative_energy.detach(), gradients)
+        down, up = down + 2 * alpha * data, up + 2 * alpha * pushed
+    gradients = weighted(torch.cat([down / len(data), up / len(pushed)]))
+    return Contrast(loss, gap, data_energy, negative_energy, {**gradients})
 
 
 def watch(

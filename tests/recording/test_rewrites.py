@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lowland._recording.rewrites import by_rows, repeated
 from lowland.sample import Target
-from lowland.sample._rewrites import by_rows, repeated
 from lowland.sample._trace import Trace, traced
 
 

@@ -40,16 +40,16 @@ class Last(NamedTuple):
 
 def lifetimes(body: list[Node], outputs: Iterable[Node]) -> dict[Node, Last]:
     """For each node of straight-line code, what it is the last to look at."""
-    roots: dict[Node, Node] = {}
+    made = roots(body)
     groups: dict[Node, list[Node]] = {}
     last: dict[Node, Node] = {}
     for node in body:
-        root = roots[node] = _root(node, roots)
+        root = made[node]
         groups.setdefault(root, []).append(node)
-        for used in {roots[argument] for argument in node.all_input_nodes if argument in roots}:
+        for used in {made[argument] for argument in node.all_input_nodes if argument in made}:
             last[used] = node
         last[root] = node
-    kept = {roots[node] for node in outputs if node in roots}
+    kept = {made[node] for node in outputs if node in made}
     found: dict[Node, Last] = {node: Last(()) for node in body}
     for root, node in last.items():
         # A view of what came from outside has a root there, which is not this code's to write over.
@@ -58,12 +58,13 @@ def lifetimes(body: list[Node], outputs: Iterable[Node]) -> dict[Node, Last]:
     return {node: _overwriting(node, ends) for node, ends in found.items()}
 
 
-def _root(node: Node, roots: dict[Node, Node]) -> Node:
-    """The node that made the memory: of a view, and of a part of several results, the first."""
-    if not is_view(node):
-        return node
-    viewed = node.all_input_nodes[0]
-    return roots.get(viewed, viewed)
+def roots(body: list[Node]) -> dict[Node, Node]:
+    """For each node the one that made its memory: of a view what it is a view of, and so on."""
+    found: dict[Node, Node] = {}
+    for node in body:
+        viewed = node.all_input_nodes[0] if is_view(node) else node
+        found[node] = found.get(viewed, viewed)
+    return found
 
 
 def _overwriting(node: Node, last: Last) -> Last:
