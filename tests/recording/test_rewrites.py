@@ -23,7 +23,7 @@ def recorded(net: nn.Module, y: Tensor) -> Trace:
 
 
 def calls(trace: Trace) -> list[object]:
-    return [value for name, value in trace._names.items() if name.startswith("call_")]
+    return [value for name, value in trace.code.names.items() if name.startswith("call_")]
 
 
 @pytest.mark.parametrize("options", [{}, {"stride": 2}, {"padding": 2, "dilation": 2}])

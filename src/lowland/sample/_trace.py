@@ -70,7 +70,7 @@ class Trace:
         if rewritten:
             given = next(node for node in recorded.graph.nodes if node.op == "placeholder")
             rewrite(recorded.graph, given)
-        self._code = code = Recording(recorded)
+        self.code = code = Recording(recorded)
         (energy, gradient), inputs = code.outputs, code.inputs
         moving: set[Node] = {inputs[0]}
         body, prologue = [], []
@@ -113,7 +113,7 @@ class Trace:
             x: the condition, if there is one.
             long: whether there will be so many calls that it pays to lay out weights for them.
         """
-        attributes = self._code.attributes.values()
+        attributes = self.code.attributes.values()
         captured = tuple(t for t in attributes if not t.is_inference())
         versions = list(map(_VERSION, captured))
         # Here torch notes nothing for derivatives, which costs as much as a small product.
@@ -123,7 +123,7 @@ class Trace:
             inputs = [tensor.detach() for tensor in attributes]
             fixed = self._prologue(long, *inputs, *([x] if self._takes_x else []))
         slope, gradient = self._bind(*fixed)
-        return Bound(slope, gradient, captured, versions, self._code.walled)
+        return Bound(slope, gradient, captured, versions, self.code.walled)
 
 
 def traced(
