@@ -8,7 +8,7 @@ from torch.fx import Node
 
 _ATEN = torch.ops.aten
 # Operations element by element that may write over an operand, and the name of where they write.
-_INTO: dict[Any, tuple[Any, str]] = {
+ALIKE: dict[Any, tuple[Any, str]] = {
     _ATEN.add.Tensor: (torch.add, "out"),
     _ATEN.div.Tensor: (torch.div, "out"),
     _ATEN.gelu_backward.default: (_ATEN.gelu_backward.grad_input._op, "grad_input"),
@@ -68,12 +68,12 @@ def roots(body: list[Node]) -> dict[Node, Node]:
 
 
 def _overwriting(node: Node, last: Last) -> Last:
-    if node.target not in _INTO:
+    if node.target not in ALIKE:
         return last
     for operand in node.all_input_nodes:
         whole = operand in last.dead and not is_view(operand)
         if whole and _layout(operand) == _layout(node):
-            return Last(last.dead, operand, *_INTO[node.target])
+            return Last(last.dead, operand, *ALIKE[node.target])
     return last
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 
-from lowland._recording.lifetimes import is_view
+from lowland._recording.lifetimes import ALIKE, is_view
 
 _ATEN = torch.ops.aten
 _PRODUCTS = (_ATEN.mm.default, _ATEN.addmm.default)
@@ -27,6 +27,16 @@ def by_rows(matrix: Tensor) -> Tensor:
 def repeated(row: Tensor, rows: int) -> Tensor:
     """A row so many times over, which takes less to add than to repeat it in each call."""
     return row.expand(rows, -1).contiguous()
+
+
+def by_channels(images: Tensor) -> Tensor:
+    """Images laid out with their channels next to one another."""
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def by_items(images: Tensor) -> Tensor:
+    """Laid out as tensors are by default."""
+    return images.contiguous()
 
 
 # They pay in long runs only; in others their first argument does in their place.
@@ -70,18 +80,29 @@ def rewrite(graph: Graph, y: Node) -> None:
         y: its input; what does not depend on it is computed once.
     """
     moving = {y}
+    channels: set[Node] = set()
     for node in list(graph.nodes):
+        if node.op == "output":
+            _as_before(graph, node, channels)
         if node.op != "call_function" or moving.isdisjoint(node.all_input_nodes):
             continue
         moving.add(node)
         if node.target is _ATEN.convolution_backward.default:
-            moving.update(_transposed(graph, node))
+            made = _transposed(graph, node, channels)
+            moving.update(made)
+            if made:
+                continue
+        if not channels.isdisjoint(node.all_input_nodes):
+            _follow(graph, node, channels)
         elif node.target in _PRODUCTS and _here(node) and node.meta["val"].numel() <= _LARGEST:
             _lay_out(graph, node, moving)
 
 
-def _transposed(graph: Graph, node: Node) -> list[Node]:
-    """The slope of a convolution in its input as the transposed convolution that it is."""
+def _transposed(graph: Graph, node: Node, channels: set[Node]) -> list[Node]:
+    """The slope of a convolution in its input as the transposed convolution that it is.
+
+    With channels next to one another, where that gives the same.
+    """
     arguments: Any = node.args
     slope, given, weight, _, stride, padding, dilation, transposed, _, groups, mask = arguments
     if transposed or list(mask) != [True, False, False] or not _here(slope):
@@ -93,18 +114,75 @@ def _transposed(graph: Graph, node: Node) -> list[Node]:
             *shapes, stride, padding, dilation, strict=True
         )
     ]
-    others = (slope, weight, None, stride, padding, dilation, True, rest, groups)
+    others: list[Any] = [None, stride, padding, dilation, True, rest, groups]
     target: Any = node.target
-    if not torch.equal(target(*_tried(arguments))[0], torch.convolution(*_tried(others))):
+    wanted = target(*_tried(arguments))[0]
+    operands = _tried((slope, weight))
+    if not torch.equal(wanted, torch.convolution(*[*operands, *others])):
         return []
-    made = []
+    images = len(rest) == 2 and wanted.dtype == torch.float32
+    if images:
+        found = torch.convolution(*[*map(by_channels, operands), *others])
+        images = torch.equal(wanted, found) and found.is_contiguous(
+            memory_format=torch.channels_last
+        )
+    made: list[Node] = []
     for part in [part for part in node.users if part.args[1:] == (0,)]:
         with graph.inserting_before(part):
-            made.append(graph.call_function(_ATEN.convolution.default, others))
+            if images:
+                slope, weight = (_laid(graph, each, channels) for each in (slope, weight))
+            else:
+                slope = _plain(graph, slope, channels)
+            made.append(graph.call_function(_ATEN.convolution.default, (slope, weight, *others)))
         made[-1].meta = dict(part.meta)
+        if images:
+            _mark(made[-1], channels)
         part.replace_all_uses_with(made[-1])
         graph.erase_node(part)
     return made
+
+
+def _follow(graph: Graph, node: Node, channels: set[Node]) -> None:
+    """Element by element in the layout that comes in; anything else in the one it was recorded."""
+    operands = node.all_input_nodes
+    shape = node.meta["val"].shape if node.target in ALIKE else None
+    if all(each.meta["val"].shape == shape for each in operands):
+        with graph.inserting_before(node):
+            for each in operands:
+                node.replace_input_with(each, _laid(graph, each, channels))
+        _mark(node, channels)
+    else:
+        _as_before(graph, node, channels)
+
+
+def _as_before(graph: Graph, node: Node, channels: set[Node]) -> None:
+    with graph.inserting_before(node):
+        for each in node.all_input_nodes:
+            node.replace_input_with(each, _plain(graph, each, channels))
+
+
+def _laid(graph: Graph, node: Node, channels: set[Node]) -> Node:
+    if node in channels:
+        return node
+    call = graph.call_function(by_channels, (node,))
+    call.meta = dict(node.meta)
+    _mark(call, channels)
+    return call
+
+
+def _plain(graph: Graph, node: Node, channels: set[Node]) -> Node:
+    if node not in channels:
+        return node
+    call = graph.call_function(by_items, (node,))
+    call.meta = {"val": torch.empty(node.meta["val"].shape, dtype=node.meta["val"].dtype)}
+    return call
+
+
+def _mark(node: Node, channels: set[Node]) -> None:
+    value = node.meta["val"]
+    layout = torch.channels_last
+    node.meta["val"] = torch.empty(value.shape, dtype=value.dtype, memory_format=layout)
+    channels.add(node)
 
 
 def _lay_out(graph: Graph, node: Node, moving: set[Node]) -> None:

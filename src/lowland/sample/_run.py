@@ -18,6 +18,8 @@ from lowland.sample.target import Potential, Target
 _SLOPES_KEPT = 100
 # So many steps are made in one stride.
 _STRIDE = 128
+# So many numbers of a stride's states are held before they are put where they are kept.
+_HELD = 1 << 20
 
 
 @runtime_checkable
@@ -136,38 +138,38 @@ def run(
         )
     target = potential if isinstance(potential, Target) else Target(potential)
     already = target.evaluations
-    kept: list[Tensor] = []
+    draws = steps // thin
     energies: list[Tensor] = []
     levels: list[Tensor] = []
     slopes: dict[int, Tensor] = {}
-    every = max(1, steps // thin // _SLOPES_KEPT)
+    every = max(1, draws // _SLOPES_KEPT)
+    at_once = max(1, min(_STRIDE, _HELD // max(1, start.numel()))) if thin == 1 else 1
     step = partial(_steps, sampler, target, beta=beta, generator=generator, adapt=False)
     with torch.no_grad():
         state = _begin(sampler, target, start, None, warmup + steps)
         state = _steps(sampler, target, state, warmup, beta, generator, adapt=True)
         settled = state = _ordinary(state)
-        while len(kept) < steps // thin:
+        kept = state.y.new_empty(len(start), draws, *start.shape[1:])
+        for first in range(0, draws, at_once):
             state = step(state, thin - 1)
             trail = [state]
-            at_once = min(_STRIDE, steps - len(kept)) if thin == 1 else 1
-            state = step(state, at_once, trail=trail)
-            for before, after in pairwise(trail):
+            state = step(state, min(at_once, draws - first), trail=trail)
+            for i, (before, after) in enumerate(pairwise(trail), first):
                 gradient = getattr(after, "gradient", None)
-                if gradient is not None and len(kept) % every == 0:
-                    slopes[len(kept)] = gradient
+                if gradient is not None and i % every == 0:
+                    slopes[i] = gradient
                 if hasattr(after, "momentum_energy"):
                     levels.append(beta * before.energy + after.momentum_energy)
-                kept.append(after.y)
                 energies.append(after.energy)
+            kept[:, first : first + at_once] = torch.stack([each.y for each in trail[1:]], 1)
         state = _ordinary(step(state, steps % thin))
     _check_moved(state, warmup + steps)
     _check_observed(target, start, state.y)
-    y = torch.stack(kept, 1)
     # A refused proposal leaves the very same numbers: a chain that never moved has one position.
     diagnostics = Diagnostics(
-        y=y,
+        y=kept,
         energy=torch.stack(energies, 1),
-        acceptance=1 - (state.rejected - settled.rejected).to(y.dtype) / steps,
+        acceptance=1 - (state.rejected - settled.rejected).to(kept.dtype) / steps,
         nonfinite=state.nonfinite,
         exact=False,
         stuck=(state.rejected - settled.rejected) == steps,
@@ -183,7 +185,7 @@ def run(
         effective_temperature=_temperature(sampler, state, beta),
         provider=target.explain(),
     )
-    return Draws(y, diagnostics)
+    return Draws(kept, diagnostics)
 
 
 def advance(
