@@ -9,9 +9,9 @@ all rows, judged on the other half. Columns are standardised by the rows to trai
 contestants score the same rows, judged by the area under the ROC curve; nothing is chosen by
 labels.
 
-- K-means: a well for every 8 rows, 256 at most, Lloyd to convergence. Its free energy at
-  beta = d / (2 · mean energy), which makes each well a Gaussian as wide as they are on average; and
-  at infinity, the distance to the nearest well. "8 wells" likewise.
+- K-means: a well for every 8 rows, 256 at most, k-means++ and Lloyd to convergence. Its free
+  energy at beta = d / (2 · mean energy), which makes each well a Gaussian as wide as they are on
+  average; and at infinity, the distance to the nearest well. "8 wells" likewise.
 - Gaussian mixture: 8 full components (fewer below 5 d rows for each), eigenvalues of at least .01.
 - scikit-learn: IsolationForest, LocalOutlierFactor with novelty, and the distance to the fifth
   nearest neighbour, all by their own defaults.
@@ -86,7 +86,7 @@ def kmeans(train: Array, test: Array, seed: int, *, most: int = 256) -> tuple[Ar
     """The free energy of K-means for wells as wide as they are on average, and at infinity."""
     y, asked, g = *map(torch.from_numpy, (train, test)), torch.Generator().manual_seed(seed)
     k = min(most, max(1, len(y) // 8))
-    energy = ll.energies.KMeans.from_data(y, k=k, generator=g)
+    energy = ll.energies.KMeans.from_data(y, k=k, start="k-means++", generator=g)
     ll.fit(energy, y, ll.CoordinateDescent(), steps=100, generator=g, progress=False)
     beta = y.shape[1] / (2 * max(float(ll.score(energy, y).mean()), 1e-6))
     return ll.score(energy, asked, beta=beta).numpy(), ll.score(energy, asked).numpy()

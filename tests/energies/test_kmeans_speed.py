@@ -13,6 +13,8 @@ from sklearn.cluster import KMeans as SklearnKMeans
 import lowland as ll
 from lowland.capabilities import Swept
 from lowland.energies._lloyd import Lloyd
+from lowland.energies._refining import descend
+from lowland.energies._scoring import Scorer
 from lowland.train.architectural.sweep import sweeper_of
 
 KMeans = ll.energies.KMeans
@@ -68,6 +70,48 @@ def test_sums_corrected_for_the_few_that_moved_are_those_taken_afresh(
         energy.solve_parameters(swept.statistics)
     assert 0 < swept.moved < 1000
     assert not sweep.by_distance
+
+
+@pytest.mark.parametrize("offset", [0.0, 50.0])
+@pytest.mark.parametrize(("n", "d", "k"), [(30_000, 6, 30), (5_000, 40, 9), (700, 2, 5)])
+def test_the_items_that_another_code_beats_are_those_of_the_definition(
+    n: int, d: int, k: int, offset: float
+) -> None:
+    y = torch.randn(n, d, generator=seeded()) + offset
+    prototypes = y[:k].clone()
+    table = torch.cdist(y.double(), prototypes.double()).square()
+    codes = torch.randint(k, (n,), generator=seeded(1))
+    codes[::2] = table[::2].argmin(1)
+    scorer = Scorer(y, codes, prototypes)
+    frame = scorer.frame(prototypes)
+    beaten = torch.zeros(n, dtype=torch.bool)
+    for segment, at in zip(
+        scorer.segments, torch.arange(n).split(len(scorer.segments[0].codes)), strict=True
+    ):
+        beaten[at[scorer.beaten(segment, frame)]] = True
+    own = table.gather(1, codes.unsqueeze(1)).squeeze(1)
+    sure = (own - table.amin(1) > 1e-2) | (codes == table.argmin(1))
+    assert sure.double().mean() > 0.99
+    assert torch.equal(beaten[sure], (own > table.amin(1))[sure])
+    some = torch.arange(3, n, 7)
+    assert (scorer.best_of(y[some], frame) != table[some].argmin(1)).double().mean() < 1e-2
+
+
+def test_a_descent_ends_at_the_fixed_point_and_early_only_below_hope() -> None:
+    y = torch.randn(3000, 2, generator=seeded())
+    start = y[:12].clone()
+    whole, least = descend(Lloyd(y, 12), start, 300, 0.0)
+    energy = KMeans(start)
+    fit = ll.fit(energy, y, ll.CoordinateDescent(), steps=300)
+    assert fit.converged
+    torch.testing.assert_close(whole, energy.prototypes.data, rtol=1e-4, atol=1e-4)
+    assert least == pytest.approx(3000 * fit.history.data_energy[-1], rel=1e-5)
+    early, high = descend(Lloyd(y, 12), start, 300, 0.0, goal=0.5 * least)
+    assert high == pytest.approx(float(ll.score(KMeans(early), y).sum()), rel=1e-5)
+    assert high > least
+    reached, low = descend(Lloyd(y, 12), start, 300, 0.0, goal=2 * least)
+    assert torch.equal(reached, whole)
+    assert low == least
 
 
 def test_threads_change_no_code() -> None:

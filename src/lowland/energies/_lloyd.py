@@ -162,7 +162,7 @@ class Lloyd:
 
     def _recode(self, scorer: Scorer, items: Tensor, at: Tensor, new: Tensor) -> int:
         """Give the items at these places new codes; how many are other than before."""
-        old = self.codes[at]
+        old = self.codes.index_select(0, at)
         self.codes[at] = new
         self._add(scorer, items, new, old)
         self._counts += torch.bincount(new, minlength=self.k)

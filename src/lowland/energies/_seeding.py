@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lowland._errors import DomainError
 from lowland._random import integers, permutation, uniform
-from lowland.energies._refining import first_sample, grow, swap
+from lowland.energies._refining import first_sample, grow, restarts, swap
 
 STARTS = ("swap", "growing", "k-means++", "random")
 
@@ -39,9 +39,16 @@ def seed_prototypes(y: Tensor, k: int, start: str, generator: torch.Generator | 
         return y[permutation(n, generator, like=y)[:k]].clone()
     if start == "k-means++":
         return _plus_plus(y, k, generator)
-    prototypes = _plus_plus(first_sample(y, k, generator), k, generator)
-    prototypes = grow(y, prototypes, generator)
-    return swap(y, prototypes, generator) if start == "swap" else prototypes
+    if start == "growing":
+        return _grown(y, k, generator)
+    starts = restarts(n, y.shape[1], k)
+    tried = [swap(y, _grown(y, k, generator), generator) for _ in range(starts)]
+    return min(tried, key=lambda each: each[1])[0]
+
+
+def _grown(y: Tensor, k: int, generator: torch.Generator | None) -> Tensor:
+    """k-means++ on a sample, and Lloyd's algorithm on growing ones."""
+    return grow(y, _plus_plus(first_sample(y, k, generator), k, generator), generator)
 
 
 def _plus_plus(y: Tensor, k: int, generator: torch.Generator | None) -> Tensor:

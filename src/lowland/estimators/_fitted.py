@@ -32,7 +32,7 @@ class EnergyEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn carr
         energy: the class of the energy, or its name in `lowland.energies`; it is built by
             `from_data`.
         options: what `from_data` takes besides, by name. K-means gets one well for every 8 rows,
-            256 at most, if `k` is not among them.
+            256 at most, from the start "k-means++", if `k` is not among them.
         strategy: how the energy is shaped; by default what suits it best.
         steps: how many steps of the strategy; by default 100 passes over the data or 2,000 batches.
         event: the shape of a row for the energy, such as (1, 28, 28); by default it is a vector.
@@ -90,8 +90,10 @@ class EnergyEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn carr
         event = rows.shape[1:] if self.event is None else self.event
         scaling = Scaling(shift.reshape(event), scale.reshape(event))
         options = dict(self.options or {})
-        if issubclass(cls, KMeans):
-            options.setdefault("k", min(MOST, max(1, len(rows) // ROWS)))
+        if issubclass(cls, KMeans) and "k" not in options:
+            # So many wells stand for a density, to which better minima of their energy add little.
+            k = min(MOST, max(1, len(rows) // ROWS))
+            options = {"k": k, "start": "k-means++"} | options
         items = self._items(rows)
         inner = cls.from_data(scaling(items), generator=generator, **options)
         strategy = self.strategy or default_strategy(inner)()
