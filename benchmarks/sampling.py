@@ -7,8 +7,8 @@ is named.
 
 One thread, CPU time, contestants in turn, the median of several repeats. Every figure is the time
 of the hand-written eager loop over that of the contestant, so that more is better; the floor is the
-same number of bare matrix products, which nothing that evaluates the energy can beat. Peers that
-are not installed are left out: `pip install torchebm ebmkit "jax[cpu]" blackjax`.
+same number of bare matrix products (of a convolution those with its patches, already laid out).
+Peers that are not installed are left out: `pip install torchebm ebmkit "jax[cpu]" blackjax`.
 
 `hmc`: a Gaussian in 100 dimensions of condition 1,000, 64 chains, 16 leapfrog steps a proposal.
 `nuts`: the same surface, its own step size for everyone, no adaptation, at 64 and 512 chains,
@@ -26,15 +26,15 @@ import time
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
+from _effective_draws import ess, rotated
 from _measure import interleaved, one_thread
 from torch import Tensor, nn
 
 import lowland as ll
 from lowland.sample import HMC, MALA, NUTS, Langevin, Target, advance, run
-from lowland.sample.convergence import ess_bulk
 
 ETA = 0.01
 REPEATS = 7
@@ -99,20 +99,75 @@ def langevin(
         contestants["torchebm"] = torchebm(net, start, steps)
     if importlib.util.find_spec("ebm"):
         contestants["ebmkit"] = ebmkit(net, start, steps)
-    weights = [layer.weight.detach() for layer in net if isinstance(layer, nn.Linear)]
-    if not any(isinstance(layer, nn.Conv2d) for layer in net):
-        inputs = [torch.randn(chains, weight.shape[1]) for weight in weights]
+    if importlib.util.find_spec("jax"):
+        contestants["JAX"] = jax_langevin(net, start, steps)
+    operands = products(net, start)
 
-        def floor() -> None:
-            with torch.inference_mode():
-                for _ in range(steps):
-                    for x, weight in zip(inputs, weights, strict=True):
-                        (x @ weight.T) @ weight
+    def floor() -> None:
+        with torch.inference_mode():
+            for _ in range(steps):
+                for x, weight in operands:
+                    (x @ weight.T) @ weight
 
-        contestants["(matrix products)"] = floor
+    contestants["(matrix products)"] = floor
     advance(Langevin(ETA), target, start, 120)  # the trace is made once for a network
     ratios(interleaved(contestants, REPEATS), {"lowland Langevin": goal})
     print(f"  {target.explain()}")
+
+
+def products(net: nn.Sequential, y: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Of each layer the operands of its matrix product; a convolution's are its patches."""
+    found = []
+    with torch.no_grad():
+        for layer in net:
+            if isinstance(layer, nn.Linear):
+                found.append((torch.randn_like(y), layer.weight.detach()))
+            y = layer(y)
+            if isinstance(layer, nn.Conv2d):
+                weight = layer.weight.detach().flatten(1)
+                found.append((torch.randn(len(y) * y[0, 0].numel(), weight.shape[1]), weight))
+    return found
+
+
+def jax_langevin(net: nn.Sequential, start: Tensor, steps: int) -> Callable[[], object]:
+    """All steps as one compiled function, warm: the same network, step and noise."""
+    import jax
+    from jax import numpy as np
+
+    def layer_of(layer: nn.Module) -> Callable[[Any], Any]:
+        if isinstance(layer, nn.SiLU):
+            return jax.nn.silu
+        if isinstance(layer, nn.Flatten):
+            return lambda y: y.reshape(len(y), -1)
+        weight, bias = (np.asarray(part.detach().numpy()) for part in layer.parameters())
+        if isinstance(layer, nn.Linear):
+            return lambda y: y @ weight.T + bias
+        assert isinstance(layer, nn.Conv2d)
+        pads = [(size, size) for size in layer.padding]
+        convolve = partial(jax.lax.conv_general_dilated, window_strides=layer.stride, padding=pads)
+        return lambda y: convolve(y, weight) + bias[:, None, None]
+
+    layers = [layer_of(layer) for layer in net]
+
+    def energy(y: Any) -> Any:
+        for layer in layers:
+            y = layer(y)
+        return y.sum()
+
+    @jax.jit
+    def loop(y: Any, key: Any) -> Any:
+        def one(y: Any, key: Any) -> tuple[Any, None]:
+            noise = jax.random.normal(key, y.shape)
+            return y - ETA * jax.grad(energy)(y) + math.sqrt(2 * ETA) * noise, None
+
+        return jax.lax.scan(one, y, jax.random.split(key, steps))[0]
+
+    y, key = np.asarray(start.numpy()), jax.random.key(0)
+    with torch.no_grad():
+        apart = np.abs(energy(y) - float(net(start).sum()))
+    assert apart < 1e-3 * len(start), "the two networks are not the same"
+    jax.block_until_ready(loop(y, key))
+    return lambda: jax.block_until_ready(loop(y, key))
 
 
 def torchebm(net: nn.Module, start: Tensor, steps: int) -> Callable[[], object]:
@@ -138,14 +193,6 @@ def ebmkit(net: nn.Module, start: Tensor, steps: int) -> Callable[[], object]:
 
     sampler = LangevinDynamics(step_size=ETA)
     return lambda: sampler.sample(lambda y: net(y).squeeze(-1), start, steps=steps)
-
-
-def rotated(condition: float, d: int = 100) -> Tensor:
-    """A covariance with eigenvalues from 1 down to 1 / condition."""
-    generator = torch.Generator().manual_seed(1)
-    turn, _ = torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=torch.float64))
-    covariance = (turn * torch.logspace(0, -math.log10(condition), d, dtype=torch.float64)) @ turn.T
-    return ((covariance + covariance.T) / 2).float()
 
 
 def hmc() -> None:
@@ -244,134 +291,6 @@ def nuts() -> None:
         speed = seconds["peer"] / seconds["ours"]
         met = "met" if speed >= goal else "MISSED"
         print(f"  {chains} chains: {speed:.2f} of blackjax   target ≥ {goal:g}: {met}")
-
-
-class Problem(NamedTuple):
-    """A distribution to draw from.
-
-    Attributes:
-        potential: its negative log density, `(n, d)` to `(n,)`.
-        density: its log density for jax, `(d,)` to a number, given jax.numpy.
-        size: d.
-        judged: whether there is a target for it.
-    """
-
-    potential: Callable[[Tensor], Tensor]
-    density: Callable[[Any, Any], Any]
-    size: int
-    judged: bool = False
-
-
-def gaussian(condition: float) -> Problem:
-    """A turned Gaussian in 100 dimensions."""
-    covariance = rotated(condition)
-    precision = torch.linalg.inv(covariance).numpy()
-    energy = ll.energies.Gaussian(torch.zeros(100), covariance)
-    return Problem(energy, lambda y, _: -0.5 * y @ precision @ y, 100, judged=True)
-
-
-def funnel(y: Tensor) -> Tensor:
-    """Neal's funnel in 10 dimensions: the first sets the width of the others."""
-    width = y[:, 0]
-    others = y[:, 1:].square().sum(1) * torch.exp(-width) / 2
-    return width.square() / 18 + others + 4.5 * width
-
-
-# Rubin's eight schools: the effect of coaching in each, and its standard error.
-EFFECTS = (28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0)
-ERRORS = (15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0)
-
-
-def eight_schools(y: Tensor) -> Tensor:
-    """Not centred: mean / 5, log scale, and the schools' deviations in units of the scale.
-
-    The mean is normal with standard deviation 5, the scale half Cauchy with width 5.
-    """
-    mean, log_scale, away = 5 * y[:, 0], y[:, 1], y[:, 2:]
-    theta = mean.unsqueeze(1) + log_scale.exp().unsqueeze(1) * away
-    fit = ((theta - torch.tensor(EFFECTS)) / torch.tensor(ERRORS)).square().sum(1) / 2
-    prior = torch.log1p((2 * (log_scale - math.log(5))).exp()) - log_scale
-    return fit + prior + y[:, 0].square() / 2 + away.square().sum(1) / 2
-
-
-def schools_density(y: Any, np: Any) -> Any:
-    """The same for jax."""
-    theta = 5 * y[0] + np.exp(y[1]) * y[2:]
-    fit = (((theta - np.array(EFFECTS)) / np.array(ERRORS)) ** 2).sum() / 2
-    prior = np.log1p(np.exp(2 * (y[1] - math.log(5)))) - y[1]
-    return -(fit + prior + y[0] ** 2 / 2 + (y[2:] ** 2).sum() / 2)
-
-
-PROBLEMS: dict[str, Callable[[], Problem]] = {
-    "Gaussian of condition 100": lambda: gaussian(1e2),
-    "Gaussian of condition 1,000": lambda: gaussian(1e3),
-    "double well": lambda: Problem(
-        ll.energies.DoubleWell((2,), height=8.0),
-        lambda y, _: -8 * (y[0] ** 2 - 1) ** 2 - y[1] ** 2 / 2,
-        2,
-    ),
-    "funnel": lambda: Problem(
-        funnel,
-        lambda y, np: -(y[0] ** 2) / 18 - (y[1:] ** 2).sum() * np.exp(-y[0]) / 2 - 4.5 * y[0],
-        10,
-    ),
-    "eight schools": lambda: Problem(eight_schools, schools_density, 10),
-}
-
-
-def ess() -> None:
-    """Effective draws for a gradient, the warm-up included, from starts of N(0, 1)."""
-    for name, make in PROBLEMS.items():
-        problem = make()
-        generator = torch.Generator().manual_seed(0)
-        start = torch.randn(64, problem.size, generator=generator)
-        samplers: list[tuple[str, HMC | MALA]] = [("HMC", HMC()), ("MALA", MALA())]
-        found, said = {}, {}
-        for label, sampler in samplers:
-            draws = run(
-                sampler, problem.potential, start, steps=500, warmup=500, generator=generator
-            )
-            found[label] = 1000 * draws.diagnostics.ess_per_gradient
-            said[label] = draws.diagnostics.verdicts
-        if importlib.util.find_spec("blackjax"):
-            found["blackjax ChEES"] = chees(problem, start)
-        print(f"  {name}: ESS for 1,000 gradients of a chain")
-        for label, value in found.items():
-            print(f"    {label:20}{value:8.2f}", flush=True)
-            for verdict in said.get(label, ()):
-                print(f"      ! {verdict}")
-        if problem.judged and "blackjax ChEES" in found:
-            met = "met" if found["HMC"] >= found["blackjax ChEES"] else "MISSED"
-            print(f"    HMC against blackjax ChEES, target ≥ 1: {met}")
-        if name == "double well":
-            named = any("stayed in a part" in verdict for verdict in said["MALA"])
-            print(f"    chains that stay in one well are named: {'met' if named else 'MISSED'}")
-
-
-def chees(problem: Problem, start: Tensor) -> float:
-    """The peer's adaptation and draws, as many of each."""
-    import blackjax
-    import jax
-    import numpy as np
-    import optax
-
-    def density(y: object) -> object:
-        return problem.density(y, jax.numpy)
-
-    chains = len(start)
-    tune = blackjax.chees_adaptation(density, chains)
-    (states, settings), info = tune.run(
-        jax.random.key(0), jax.numpy.asarray(start.numpy()), 0.1, optax.adam(0.02), 500
-    )
-    gradients = float(np.asarray(info.info.num_integration_steps).reshape(500, -1)[:, 0].sum())
-    step = jax.jit(jax.vmap(blackjax.dynamic_hmc(density, **settings).step))
-    kept = []
-    for key in jax.random.split(jax.random.key(1), 500):
-        states, told = step(jax.random.split(key, chains), states)
-        gradients += float(np.asarray(told.num_integration_steps).max())
-        kept.append(np.asarray(states.position))
-    draws = torch.as_tensor(np.stack(kept, 1))
-    return 1000 * float(ess_bulk(draws).min()) / (gradients * chains)
 
 
 WORKLOADS: dict[str, Callable[[], None]] = {
