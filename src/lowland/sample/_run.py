@@ -100,6 +100,9 @@ def run(
 ) -> Draws:
     """Run a sampler and keep its draws.
 
+    Where a step is so small that threads would spend their time waiting for one another, there is
+    only one for as long as this lasts, whatever torch is set to.
+
     Args:
         sampler: how to move.
         potential: a `Target`, or what `Target` takes: an energy without a latent, or any function
