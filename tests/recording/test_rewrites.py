@@ -123,3 +123,20 @@ def test_layouts_are_not_seen_outside(
     trace = forced(net, y, monkeypatch)
     assert (by_channels in calls(trace)) == (dtype == torch.float32)
     agree(trace, net, y, exactly=False)
+
+
+@pytest.mark.parametrize("broken", ["fails", "differs"])
+def test_without_rewrites_there_still_is_a_trace(
+    broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(graph: object, y: object) -> None:
+        raise NotImplementedError("no such product for this type")
+
+    def differs(graph: torch.fx.Graph, y: object) -> None:
+        for node in graph.nodes:
+            if node.target is torch.ops.aten.tanh.default:
+                node.target = torch.ops.aten.sigmoid.default
+
+    monkeypatch.setattr(_trace, "rewrite", {"fails": fails, "differs": differs}[broken])
+    net, y = nn.Sequential(nn.Linear(2, 3), nn.Tanh()), noise(4, 2)
+    agree(recorded(net, y), net, y)

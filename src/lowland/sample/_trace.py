@@ -146,10 +146,10 @@ def traced(
         for points in (y.detach(), 0.5 * y.detach().flip(0)):
             found, wanted = bound.slope(points), _slope(function, points, x)
             if not all(map(same, found, wanted)):
-                if rewritten:
-                    return traced(function, y, x, rewritten=False)
-                return Untraceable("the trace does not give the same values")
+                raise ValueError("the trace does not give the same values")
     except REFUSALS as error:
+        if rewritten:
+            return traced(function, y, x, rewritten=False)
         return Untraceable(f"not traceable ({type(error).__name__}: {str(error)[:120]})")
     return trace
 
