@@ -38,7 +38,8 @@ def seeded(seed: int, module: nn.Module) -> Iterator[None]:
     Dropout takes no generator, so this is how one seed gives one result, and a resumed run the
     same.
     """
-    devices = {p.device.index for p in module.parameters() if p.device.type == "cuda"}
+    parameters = (p for part in parts_of(module) for p in part._parameters.values())
+    devices = {p.device.index for p in parameters if p is not None and p.device.type == "cuda"}
     sources = [torch.cuda.default_generators[index] for index in devices if index is not None]
     sources.append(torch.default_generator)
     before = [source.get_state() for source in sources]

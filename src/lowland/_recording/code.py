@@ -68,6 +68,8 @@ REFUSALS = (
 
 _NOTHING = Last(())
 _PLAIN = (bool, int, float, str, type(None))
+# What every module has of its own, and none computes with but the mode.
+_OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
 
 
 class Untraceable(NamedTuple):
@@ -195,7 +197,9 @@ def fingerprint(module: nn.Module) -> tuple[object, ...]:
     """What a trace of a module has frozen: which tensors it has, its modes and options."""
     found: list[object] = []
     for part in parts_of(module):
-        found += [(name, value) for name, value in vars(part).items() if isinstance(value, _PLAIN)]
+        own = vars(part)
+        names = sorted(own.keys() - _OF_MODULES)
+        found += [(name, own[name]) for name in names if isinstance(own[name], _PLAIN)]
         found += map(id, part._parameters.values())
         found += map(id, part._buffers.values())
     return tuple(found)

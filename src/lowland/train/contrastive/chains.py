@@ -12,7 +12,7 @@ from lowland._errors import DivergedError, DomainError
 from lowland._modes import evaluating
 from lowland._offers import offers
 from lowland._random import integers, normal_like, uniform
-from lowland.capabilities import ParameterSlopes
+from lowland.capabilities import ParameterSlopes, SamplesConditionals
 from lowland.domain import Binary, Categorical, Domain, Real
 from lowland.energy import Energy
 from lowland.infer import FreeEnergy, eliminate
@@ -90,12 +90,12 @@ def default_sampler(energy: Energy, state: Mapping[str, Tensor], y: Tensor) -> S
     width. An untrained surface is flat, so that every proposal is taken and a free step would grow
     for ever: the chains would be gone before the surface could hold them.
     """
-    chosen = sampler_for(Target(potential_of(energy, 1.0)), y)
-    if isinstance(chosen, MALA) and "variance" in state:
-        # The step that suits a normal distribution shrinks with the dimension like this.
-        room = _WIDEST * y[0].numel() ** (-1 / 3)
-        return MALA(largest=room * float(state["variance"]))
-    return chosen
+    conditional = isinstance(energy.latent, NoLatent) and offers(energy, SamplesConditionals)
+    if conditional or "variance" not in state:
+        return sampler_for(Target(potential_of(energy, 1.0)), y)
+    # The step that suits a normal distribution shrinks with the dimension like this.
+    room = _WIDEST * y[0].numel() ** (-1 / 3)
+    return MALA(largest=room * float(state["variance"]))
 
 
 def potential_of(energy: Energy, beta: float) -> Energy:
