@@ -123,6 +123,23 @@ def test_a_table_is_completed_by_what_its_columns_have_in_common() -> None:
     assert float(error) < 0.05
 
 
+@pytest.mark.parametrize(
+    ("hidden", "width", "place"), [((9, 3, 7), 3, 2), ((5, 5), 5, 2), ((4, 8, 4, 6), 4, 3)]
+)
+def test_the_code_is_what_enters_the_narrowest_layer(hidden, width, place) -> None:
+    g = seeded()
+    y = torch.randn(6, 1, generator=g)  # narrower than any layer, and no code
+    energy = ll.energies.MaskedAutoencoder.from_data(y, hidden=hidden, generator=g)
+    observed = torch.rand(6, 1, generator=g) < 0.5
+    entered: list[torch.Tensor] = []
+    linear = [layer for layer in energy.net.modules() if isinstance(layer, nn.Linear)]
+    hook = linear[place].register_forward_hook(lambda layer, given, out: entered.append(given[0]))
+    code = ll.encode(energy, y, x=observed)
+    hook.remove()
+    assert code.shape == (6, width)
+    assert torch.equal(code, entered[-1])
+
+
 def test_a_series_is_continued() -> None:
     g = seeded()
     phase = 6.3 * torch.rand(1000, 1, generator=g)

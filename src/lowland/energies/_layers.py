@@ -75,14 +75,36 @@ def entering_last_linear(net: nn.Module, inputs: Tensor, owner: str) -> Tensor:
     Raises:
         CapabilityError: the network has no linear layer.
     """
+    return _entering(_linear_layers(net, owner)[-1], net, inputs)
+
+
+def entering_narrowest_linear(net: nn.Module, inputs: Tensor, owner: str) -> Tensor:
+    """The code of an autoencoder: what enters the linear layer with the fewest inputs.
+
+    The last of several; never the first layer, whose inputs are the data.
+
+    Raises:
+        CapabilityError: the network has no linear layer.
+    """
+    linear = _linear_layers(net, owner)
+    within = linear[1:] or linear
+    fewest = min(layer.in_features for layer in within)
+    return _entering([x for x in within if x.in_features == fewest][-1], net, inputs)
+
+
+def _linear_layers(net: nn.Module, owner: str) -> list[nn.Linear]:
     linear = [module for module in net.modules() if isinstance(module, nn.Linear)]
     if not linear:
         raise CapabilityError(
-            f"Features of a {owner} are what enters its last torch.nn.Linear, and this one has "
+            f"Features of a {owner} are what enters one of its torch.nn.Linear, and this one has "
             f"none. Add a linear head, or write encode(y) in a subclass."
         )
+    return linear
+
+
+def _entering(layer: nn.Linear, net: nn.Module, inputs: Tensor) -> Tensor:
     entered: list[Tensor] = []
-    hook = linear[-1].register_forward_pre_hook(lambda _, given: entered.append(given[0]))
+    hook = layer.register_forward_pre_hook(lambda _, given: entered.append(given[0]))
     try:
         net(inputs)
     finally:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lowland._errors import DomainError, ShapeError
 from lowland.capabilities import Filled
-from lowland.energies._layers import entering_last_linear, perceptron
+from lowland.energies._layers import entering_narrowest_linear, perceptron
 from lowland.energy import Energy
 
 # The least standard deviation of a likelihood, so that elements that never vary cost finitely much.
@@ -166,10 +166,11 @@ class MaskedAutoencoder(Energy):
         return rebuilt.reshape(y.shape)
 
     def encode(self, y: Tensor, *, x: Tensor | None = None) -> Tensor:
-        """What enters the last linear layer of the network, `(*batch, features)`.
+        """The code: what enters the narrowest linear layer of the network, `(*batch, features)`.
 
-        Without x it is the mean over the folds, each hidden in turn, for the network has learned
-        from data that lack something.
+        Of layers alike it is the last, and never the first, whose inputs are the data. Without x it
+        is the mean over the folds, each hidden in turn, for the network has learned from data that
+        lack something.
 
         Raises:
             CapabilityError: the network has no linear layer.
@@ -178,7 +179,7 @@ class MaskedAutoencoder(Energy):
         flat = y.reshape(-1, *self.event)
         masks = [~fold.expand_as(flat) for fold in self._folds]
         entered = [
-            entering_last_linear(self.net, shown(flat, mask), "MaskedAutoencoder")
+            entering_narrowest_linear(self.net, shown(flat, mask), "MaskedAutoencoder")
             for mask in (masks if x is None else [self.mask_of(x, y)])
         ]
         return torch.stack(entered).mean(0).reshape(*batch, -1)
