@@ -46,8 +46,10 @@ class Leapfrog:
         gradients: int,
     ) -> None:
         self.target, self.epsilon, self.beta = target, epsilon, beta
-        # Laid out like y, for torch is slower where it has to repeat a row.
-        self.scale = scale.expand_as(y).contiguous()
+        # Laid out like y, for torch is slower where it has to repeat a row; and nothing is to be
+        # done with scales that were not learned.
+        unit = bool((scale == 1).all())
+        self.scale = None if unit else scale.expand_as(y).contiguous()
         push = epsilon * beta * scale.square()
         self.push = push.expand_as(y).contiguous()
         self.kick = target.kicks(y, push, gradients)
@@ -55,11 +57,13 @@ class Leapfrog:
     def go(self, y: Tensor, gradient: Tensor, momentum: Tensor, count: int) -> Arrival:
         """So many steps, one gradient each."""
         # Of the velocity, scale times momentum, a step takes one product less.
-        velocity = (self.scale * momentum).addcmul_(self.push, gradient, value=-0.5)
+        velocity = momentum if self.scale is None else self.scale * momentum
+        velocity = torch.addcmul(velocity, self.push, gradient, value=-0.5)
         y = torch.add(y, velocity, alpha=self.epsilon)
         for _ in range(count - 1):
             self.kick(velocity, y)
             y.add_(velocity, alpha=self.epsilon)
         energy, gradient = self.target.slope(y)
         velocity.addcmul_(self.push, gradient, value=-0.5)
-        return Arrival(y, energy, gradient, velocity.div_(self.scale))
+        moved = velocity if self.scale is None else velocity.div_(self.scale)
+        return Arrival(y, energy, gradient, moved)
