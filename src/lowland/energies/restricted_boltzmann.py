@@ -21,6 +21,8 @@ MOST_STATES = 2**20
 _RAREST = 1e-3
 # The share of a batch's means in the offsets of the next step.
 _RATE = 0.01
+# So many rows are added up at a time.
+_PART = 4096
 # So many items of a batch tell the means of the hidden units.
 _SPEAKERS = 32
 
@@ -130,7 +132,9 @@ class RestrictedBoltzmann(Energy):
                 f"RestrictedBoltzmann needs at least 1 'hidden' unit. Got {hidden!r}."
             )
         (Binary() if noise is None else Real()).check(y)
-        mean = y.mean(0, dtype=torch.float64).to(y)
+        # Part by part, added up in double: much less to convert than all of y.
+        sums = [len(part) * _mean(part.flatten(1)).double() for part in y.split(_PART)]
+        mean = (torch.stack(sums).sum(0) / len(y)).reshape(y.shape[1:]).to(y)
         weights = 0.01 * normal((hidden, *y.shape[1:]), generator, like=y)
         offsets = (mean, y.new_full((hidden,), 0.5)) if centred else (None, None)
         return cls(
@@ -218,12 +222,10 @@ class RestrictedBoltzmann(Energy):
         some = y[:: max(1, len(y) // _SPEAKERS)] - self.visible_offset
         scaled = some if self.noise is None else some / self.noise.square()
         drive = linear(scaled.flatten(1), self.weights.flatten(1), self.hidden_bias)
-        shift = _RATE * (drive.sigmoid_().mean(0) - self.hidden_offset)
+        shift = _RATE * (_mean(drive.sigmoid_()) - self.hidden_offset)
         self.visible_bias.add_((shift @ self.weights.flatten(1)).reshape(self.event))
         self.hidden_offset.add_(shift)
-        # A product takes a fifth of the time of a mean over the first axis.
-        mean = y.new_full((len(y),), 1 / len(y)) @ y.flatten(1)
-        move = _RATE * (mean.reshape(self.event) - self.visible_offset)
+        move = _RATE * (_mean(y.flatten(1)).reshape(self.event) - self.visible_offset)
         self.visible_offset.add_(move)
         step = move if self.noise is None else move / self.noise.square()
         self.hidden_bias.addmv_(self.weights.flatten(1), step.flatten())
@@ -371,6 +373,11 @@ def _flipped(log_odds: Tensor, generator: torch.Generator | None) -> Tensor:
     """Independent coins of 0 and 1; the log odds are overwritten."""
     drawn = uniform(tuple(log_odds.shape), generator, like=log_odds)
     return drawn.lt_(log_odds.sigmoid_())
+
+
+def _mean(rows: Tensor) -> Tensor:
+    """The mean of rows, as a product, which takes a fifth of the time of `mean(0)`."""
+    return rows.new_full((len(rows),), 1 / len(rows)) @ rows
 
 
 def _log_odds(mean: Tensor) -> Tensor:

@@ -254,13 +254,14 @@ def _closed(
     both_x = None if x is None or negatives_x is None else torch.cat([x, negatives_x])
     value, weighted = energy.parameter_slopes(torch.cat([y, negatives]), x=both_x)
     data, pushed = value.split([len(y), len(negatives)])
-    data_energy, negative_energy = data.mean(), pushed.mean()
+    data_energy, negative_energy = data.sum() / len(data), pushed.sum() / len(pushed)
     loss = gap = data_energy - negative_energy
-    down, up = torch.ones_like(data), -torch.ones_like(pushed)
+    weights = torch.full_like(value, 1 / len(data))
+    weights[len(data) :] = -1 / len(pushed)
     if alpha:
         loss = gap + alpha * (data.square().mean() + pushed.square().mean())
-        down, up = down + 2 * alpha * data, up + 2 * alpha * pushed
-    gradients = weighted(torch.cat([down / len(data), up / len(pushed)]))
+        weights += 2 * alpha * weights.abs() * value
+    gradients = weighted(weights)
     return Contrast(loss, gap, data_energy, negative_energy, {**gradients})
 
 
