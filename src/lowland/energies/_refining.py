@@ -17,12 +17,12 @@ _FIRST = 64
 _GROWTH = 4
 # Swaps are tried on this part of the data, where a sample stands for the whole, and on no more
 # items for each prototype than this.
-_SWAP_PART = 0.25
+_SWAP_PART = 0.16
 _SWAP_ITEMS = 1024
-_SWAP_ROUNDS = 100
-# So many rounds may fail, fewer where a sweep costs much.
-_SWAP_FAILURES = (5, 20)
-_SWAP_PRODUCTS = 2**30
+_SWAP_ROUNDS = 200
+# So many rounds may fail, more where a sweep costs little.
+_SWAP_FAILURES = (15, 60)
+_SWAP_PRODUCTS = 2**31
 # Where a sample does not stand for the whole, a round costs as much as several full sweeps.
 _WHOLE_ROUNDS, _WHOLE_SWEEPS = 5, 4
 # On few data a sweep costs little, so more is tried; on very few from several starts, too.
@@ -35,7 +35,7 @@ _SETTLED = 1e-5
 _WHOLE_SETTLED = 1e-3
 _SWEEPS = 100
 # A trial is given up when so many sweeps that gain as much as its last would not reach the goal.
-_PATIENCE = 6
+_PATIENCE = 5
 
 
 def sampling_pays(n: int, d: int, k: int) -> bool:
