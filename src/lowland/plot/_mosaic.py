@@ -1,6 +1,7 @@
 """Images side by side in one panel, with hatched places where there is nothing to show."""
 
 import math
+import textwrap
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from lowland.plot._canvas import EMPTY, FAINT, Axes
 GAP = 0.1
 CAPTION = 0.26
 MAX_WIDTH = 9.0
+# Inches that a letter of a label takes, about.
+LETTER = 0.065
 
 
 def as_images(batch: Tensor, argument: str) -> Tensor:
@@ -82,11 +85,14 @@ class Mosaic:
         self, *, row_labels: bool = False, column_labels: bool = False
     ) -> tuple[float, float]:
         """Width and height of a figure that holds it, and of its labels."""
-        width = self.columns * self.column_pitch
-        unit = min(0.85, MAX_WIDTH / width)
+        width, unit = self.columns * self.column_pitch, self._unit()
         room = 0.9 if row_labels else 0.1
-        height = self.rows * self.row_pitch * unit + (0.3 if column_labels else 0.1)
+        height = self.rows * self.row_pitch * unit + (0.4 if column_labels else 0.1)
         return max(2.0, width * unit + room), max(0.8, height)
+
+    def _unit(self) -> float:
+        """The height of an image in inches."""
+        return min(0.85, MAX_WIDTH / (self.columns * self.column_pitch))
 
     def put(
         self,
@@ -143,8 +149,10 @@ class Mosaic:
         axes.text(-GAP, row * self.row_pitch + 0.5, text, ha="right", va="center", fontsize=8)
 
     def label_column(self, axes: Axes, column: int, text: str) -> None:
-        """Write what a column shows, above it."""
+        """Write what a column shows, above it, on several lines if it is longer than that."""
         middle = column * self.column_pitch + self.aspect / 2
+        letters = max(1, int(self.column_pitch * self._unit() / LETTER))
+        text = textwrap.fill(text, letters, break_long_words=False)
         axes.text(middle, -GAP, text, ha="center", va="bottom", fontsize=8)
 
     def close(self, axes: Axes) -> None:

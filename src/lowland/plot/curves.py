@@ -54,9 +54,7 @@ def label_efficiency(
         for i, (name, curve) in enumerate(rates.items()):
             points = sorted(curve)
             means = [float(curve[b].double().mean()) for b in points]
-            spread = [
-                float(curve[b].double().std(correction=min(1, len(curve[b]) - 1))) for b in points
-            ]
+            spread = [_spread(curve[b]) for b in points]
             colour = SERIES[i % len(SERIES)]
             dashes = DASHES[(i // len(SERIES)) % len(DASHES)]
             panel.plot(points, means, dashes, color=colour, marker="o", ms=3, label=name)

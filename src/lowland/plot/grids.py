@@ -136,7 +136,8 @@ def completions(
 ) -> Figure:
     """Draw one row an item: the truth, what was observed, and the answers, best first.
 
-    The energy of each answer stands under it; hidden pixels and missing answers are hatched.
+    The energy of each answer stands under it, unless they are all the same, as those of a
+    prediction are that costs nothing by definition; hidden pixels and missing answers are hatched.
 
     Args:
         y: the true images, `(batch, *event)`.
@@ -171,20 +172,22 @@ def completions(
     known = y.detach().cpu().double().masked_fill(~observed.cpu(), math.nan)
     shown = [("truth", truth), ("observed", as_images(known, "y"))]
     for rank in range(n):
-        name = f"answer {rank + 1}" if rank else "best answer"
+        name = f"answer {rank + 1}" if rank else "best answer" if n > 1 else "answer"
         shown.append((name, as_images(answers[:, rank], "completion.y")))
     for name, other in (yardsticks or {}).items():
         _fits(f"yardsticks[{name!r}]", tuple(other.shape), (tuple(y.shape),))
         shown.append((name, as_images(other, name)))
     span = common_limits((truth,), limits)
     height, width = truth.shape[1:3]
-    mosaic = Mosaic(len(y), len(shown), (height, width), captions=True)
+    told = len(completion.energy.unique()) > 1
+    mosaic = Mosaic(len(y), len(shown), (height, width), captions=told)
     with drawing(axes, *mosaic.inches(column_labels=True)) as (figure, panel):
         for column, (name, pictures) in enumerate(shown):
             mosaic.label_column(panel, column, name)
             for row, picture in enumerate(pictures):
                 rank = column - 2
-                caption = _energy(completion.energy[row, rank]) if 0 <= rank < n else ""
+                answered = told and 0 <= rank < n
+                caption = _energy(completion.energy[row, rank]) if answered else ""
                 mosaic.put(panel, picture, row, column, limits=span, caption=caption)
         mosaic.close(panel)
     return figure
