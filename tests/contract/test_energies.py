@@ -57,6 +57,9 @@ CASES: dict[str, Callable[[], Energy]] = {
     "JointEmbedding": lambda: ll.energies.JointEmbedding.from_data(
         points(8, 1, 4, 5), channels=(8, 16), d=3, predictor=4, generator=seeded()
     ),
+    "JointFutures": lambda: ll.energies.JointFutures.from_data(
+        points(8, 5), k=3, hidden=4, generator=seeded()
+    ),
     "KMeans": lambda: ll.energies.KMeans(points(9, 2, 3)),
     "LeastSquares": lambda: ll.energies.LeastSquares(points(4, 3), points(4), event=(4,)),
     "MaskedAutoencoder": lambda: ll.energies.MaskedAutoencoder.from_data(
@@ -98,12 +101,13 @@ ALGEBRA = {"FreeEnergy", "Mixture", "Scaled", "Sum", "Tempered"}
 CONDITIONS: dict[str, Callable[[], torch.Tensor]] = {
     "Inpainter": lambda: points(6, 1, 5, 6) > 0,
     "JointEmbedding": lambda: points(6, 1, 4, 5),
+    "JointFutures": lambda: points(6, 5),
     "LeastSquares": lambda: points(6, 3),
     "MaskedAutoencoder": lambda: points(6, 2, 3) > 0,
     "MaskedImage": lambda: points(6, 2, 4, 6) > -1.5,
     "NextFrame": lambda: points(6, 2, 3, 5, 6),
 }
-NEED_NO_CONDITION = set(CONDITIONS) - {"LeastSquares", "NextFrame"}
+NEED_NO_CONDITION = set(CONDITIONS) - {"JointFutures", "LeastSquares", "NextFrame"}
 
 
 def test_every_public_energy_has_a_case() -> None:

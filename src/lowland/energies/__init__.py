@@ -11,6 +11,7 @@ from lowland.energies.gaussian_mixture import GaussianMixture
 from lowland.energies.glo import GLO
 from lowland.energies.inpainter import Inpainter
 from lowland.energies.joint_embedding import JointEmbedding
+from lowland.energies.joint_futures import JointFutures
 from lowland.energies.kmeans import KMeans
 from lowland.energies.least_squares import LeastSquares
 from lowland.energies.masked_autoencoder import MaskedAutoencoder
@@ -39,6 +40,7 @@ __all__ = [
     "GaussianMixture",
     "Inpainter",
     "JointEmbedding",
+    "JointFutures",
     "KMeans",
     "LeastSquares",
     "MaskedAutoencoder",

@@ -19,7 +19,7 @@ from lowland.latent import OneHot
 _SHARE = 0.02
 
 # How far from one another two codes start that were one, in standard deviations of their weights.
-_APART = 0.1
+APART = 0.1
 
 
 class Heads(NamedTuple):
@@ -302,7 +302,7 @@ class NextFrame(Energy):
         for tensor in head.parameters():
             rows = tensor.unflatten(0, (self.k, -1))
             copies = rows[used]
-            apart = _APART * copies.square().mean().sqrt()
+            apart = APART * copies.square().mean().sqrt()
             rows[unused] = copies + apart * normal_like(copies, generator)
         self.mass.bias[used] -= math.log(2)
         self.mass.weight[unused] = self.mass.weight[used]
