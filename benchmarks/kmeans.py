@@ -200,7 +200,7 @@ def mini_batch(y: Tensor, k: int, seeds: int) -> None:
         peer = MiniBatchKMeans(k, random_state=seed, n_init=1)
         theirs = timed(lambda peer=peer: peer.fit(y.numpy()))
         began = time.process_time()
-        sample = y[torch.randint(len(y), (96 * k,), generator=seeded(seed))]
+        sample = y[torch.randint(len(y), (80 * k,), generator=seeded(seed))]
         energy = ll.energies.KMeans.from_data(sample, k=k, generator=seeded(seed + 100))
         ll.fit(
             energy,
