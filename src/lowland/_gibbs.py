@@ -100,12 +100,13 @@ class ParameterSlopes(Protocol):
     """
 
     def parameter_slopes(
-        self, y: Tensor, *, x: Tensor | None = None
+        self, *y: Tensor, x: Tensor | None = None
     ) -> tuple[Tensor, Callable[[Tensor], dict[str, Tensor]]]:
         """E(x, y) of items `(n, *event)`, `(n,)`, and the gradient of their sum weighted by `(n,)`.
 
-        The second is a function of the weights; it returns one tensor for each of
-        `named_parameters`. Neither has a graph.
+        The items come in one batch or in several, which count as one after another. The second is a
+        function of the weights; it returns one tensor for each of `named_parameters`. Neither has a
+        graph.
         """
         ...
 

@@ -169,25 +169,35 @@ class RestrictedBoltzmann(Energy):
 
     @torch.no_grad()
     def parameter_slopes(
-        self, y: Tensor, *, x: Tensor | None = None
+        self, *y: Tensor, x: Tensor | None = None
     ) -> tuple[Tensor, Callable[[Tensor], dict[str, Tensor]]]:
         """F, `(n,)`, and the gradient of its weighted sum in W, b and c, in centred form."""
         weights, visible, hidden, variance = self._plain()
-        flat = y.flatten(1)
-        seen = flat if variance is None else flat / variance
-        drive = linear(seen, weights, hidden)
-        free = softplus(drive).sum(1)
+        flat = [part.flatten(1) for part in y]
+        seen = flat if variance is None else [part / variance for part in flat]
+        drive = torch.cat([linear(part, weights, hidden) for part in seen])
         if variance is None:
-            value = -(flat @ visible) - free
+            own = [-(part @ visible) for part in flat]
         else:
-            value = ((flat - visible).square() / variance).sum(1) / 2 - free
+            own = [((part - visible).square() / variance).sum(1) / 2 for part in flat]
+        value = torch.cat(own) - softplus(drive).sum(1)
 
         def weighted(each: Tensor) -> dict[str, Tensor]:
-            down = each @ (seen if variance is None else (flat - visible) / variance)
-            on = torch.sigmoid(drive).mul_(each.unsqueeze(1))
-            total, offset = on.sum(0), self.visible_offset.flatten()
+            sizes = [len(part) for part in flat]
+            on, offset = torch.sigmoid(drive), self.visible_offset.flatten()
+            total = each @ on
             slope = torch.outer(total, offset if variance is None else offset / variance)
-            slope.addmm_(on.T, seen, alpha=-1).addr_(self.hidden_offset, down)
+            down = torch.zeros_like(visible)
+            centred = on.sub_(self.hidden_offset).mul_(each.unsqueeze(1))
+            for push, share, part in zip(
+                centred.split(sizes), each.split(sizes), seen, strict=True
+            ):
+                slope.addmm_(push.T, part, alpha=-1)
+                down.addmv_(part.T, share)
+            if variance is not None:
+                rest = each.sum() * visible / variance
+                slope.addr_(self.hidden_offset, rest, alpha=-1)
+                down -= rest
             return {
                 "weights": slope.reshape(self.weights.shape),
                 "visible_bias": -down.reshape(self.event),

@@ -42,6 +42,13 @@ def closed_parameter_slopes_agree(case: Case) -> None:
     for (name, one), gradient in zip(parameters.items(), gradients, strict=True):
         require(one.shape == gradient.shape, case, law, f"'{name}' has another shape")
         same(weighted(weights)[name], gradient, case, law, f"the gradient of '{name}'")
+    if case.x is None:
+        half = len(case.y) // 2
+        found, weighted = case.energy.parameter_slopes(case.y[:half], case.y[half:])
+        same(found, value.detach(), case, law, "the energy of two batches")
+        for name, gradient in zip(parameters, gradients, strict=True):
+            of = f"the gradient of '{name}' from two batches"
+            same(weighted(weights)[name], gradient, case, law, of)
 
 
 def curvatures_agree(case: Case) -> None:

@@ -90,8 +90,9 @@ def default_sampler(energy: Energy, state: Mapping[str, Tensor], y: Tensor) -> S
     width. An untrained surface is flat, so that every proposal is taken and a free step would grow
     for ever: the chains would be gone before the surface could hold them.
     """
-    conditional = isinstance(energy.latent, NoLatent) and offers(energy, SamplesConditionals)
-    if conditional or "variance" not in state:
+    if isinstance(energy.latent, NoLatent) and offers(energy, SamplesConditionals):
+        return Gibbs()
+    if "variance" not in state:
         return sampler_for(Target(potential_of(energy, 1.0)), y)
     # The step that suits a normal distribution shrinks with the dimension like this.
     room = _WIDEST * y[0].numel() ** (-1 / 3)
@@ -252,7 +253,7 @@ def _closed(
 ) -> Contrast:
     """The same by the gradient in closed form that the energy offers."""
     both_x = None if x is None or negatives_x is None else torch.cat([x, negatives_x])
-    value, weighted = energy.parameter_slopes(torch.cat([y, negatives]), x=both_x)
+    value, weighted = energy.parameter_slopes(y, negatives, x=both_x)
     data, pushed = value.split([len(y), len(negatives)])
     data_energy, negative_energy = data.sum() / len(data), pushed.sum() / len(pushed)
     loss = gap = data_energy - negative_energy
