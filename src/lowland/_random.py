@@ -9,8 +9,6 @@ from torch import Tensor
 
 # Below so many numbers the call takes longer than the drawing.
 _SMALL = 4096
-# How many values 16 bits have.
-_WHOLE = 2**16
 
 
 def normal_like(tensor: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -58,24 +56,6 @@ def shorts(shape: Sequence[int], generator: torch.Generator | None, *, like: Ten
     four = torch.empty(-(-count // 4), dtype=torch.int64, device=_where(generator, like))
     drawn = four.random_(-(2**63), None, generator=generator).view(torch.int16)
     return drawn[:count].reshape(shape).to(like.device)
-
-
-def coins(chances: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Coins of 0 and 1, each 1 with the chance at its place, `(...)`; the chances are overwritten.
-
-    A coin compares its chance with a uniform number of 16 bits of its own and lower bits that all
-    coins of the call share, which takes half the time of numbers of their own. Each chance is met
-    as nearly as floating-point numbers can say it, and two coins have a covariance of 2^-34 at the
-    most, far below what any number of draws could tell.
-    """
-    kind = torch.finfo(chances.dtype)
-    if chances.numel() < _SMALL or kind.eps > 1 / _WHOLE:
-        return uniform(tuple(chances.shape), generator, like=chances).lt_(chances)
-    own = shorts(chances.shape, generator, like=chances).to(chances.dtype)
-    # As many lower bits as can be told from one another beside 16 whole ones.
-    grain = int(2 / (kind.eps * _WHOLE))
-    lower = integers(grain, (), generator, like=chances).to(chances.dtype).div_(grain)
-    return own.lt_(chances.mul_(_WHOLE).sub_(lower.add_(_WHOLE // 2)))
 
 
 def source(generator: torch.Generator | None, *, like: Tensor) -> torch.Generator:

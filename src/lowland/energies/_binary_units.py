@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, softplus
 
-from lowland._random import coins, normal
+from lowland._random import normal, uniform
 
 # Means nearer to 0 or 1 are taken for this near, for their log odds would be infinite.
 _RAREST = 1e-3
@@ -78,7 +78,8 @@ class Units:
 
 def _flipped(log_odds: Tensor, generator: torch.Generator | None) -> Tensor:
     """Independent coins of 0 and 1; the log odds are overwritten."""
-    return coins(log_odds.sigmoid_(), generator)
+    drawn = uniform(tuple(log_odds.shape), generator, like=log_odds)
+    return drawn.lt_(log_odds.sigmoid_())
 
 
 def log_odds(mean: Tensor) -> Tensor:
