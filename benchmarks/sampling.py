@@ -5,9 +5,10 @@
 The workloads: langevin-64, langevin-1000, langevin-784, langevin-conv, hmc, nuts, ess; all if none
 is named.
 
-One thread, CPU time, contestants in turn, the median of several repeats. Every figure is the time
-of the hand-written eager loop over that of the contestant, so that more is better; the floor is the
-same number of bare matrix products (of a convolution those with its patches, already laid out).
+One thread, CPU time, contestants in turn, the median of several repeats. Figures of speed are
+the time of the hand-written eager loop over that of the contestant, for `nuts` that of blackjax, so
+that more is better; the floor is the same number of bare matrix products (of a convolution those
+with its patches, already laid out).
 Peers that are not installed are left out: `pip install torchebm ebmkit "jax[cpu]" blackjax`.
 
 `hmc`: a Gaussian in 100 dimensions of condition 1,000, 64 chains, 16 leapfrog steps a proposal.
@@ -302,6 +303,7 @@ WORKLOADS: dict[str, Callable[[], None]] = {
     "nuts": nuts,
     "ess": ess,
 }
+UNITS = {"nuts": "speed, blackjax = 1", "ess": "effective draws"}
 
 
 def main() -> None:
@@ -312,7 +314,7 @@ def main() -> None:
     one_thread()
     for name in chosen:
         began = time.process_time()
-        print(f"{name}: speed, hand-written eager loop = 1")
+        print(f"{name}: {UNITS.get(name, 'speed, hand-written eager loop = 1')}")
         WORKLOADS[name]()
         print(f"  ({time.process_time() - began:.0f} CPU seconds)")
 
