@@ -5,7 +5,7 @@ CANDIDATES := $(or $(PYTHON),python3.11 python3)
 
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-RECIPES := pyproject.toml constraints.txt
+RECIPES := pyproject.toml constraints.txt hatch_build.py $(wildcard src/lowland/_native/*.[ch])
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench docs clean

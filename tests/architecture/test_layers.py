@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "lowland"
 
 # Innermost first. Modules of one layer are siblings, and siblings never import one another.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_errors", "_modes", "_offers", "_random", "_version"),
+    ("_errors", "_modes", "_native", "_offers", "_random", "_version"),
     ("_recording", "_shapes"),
     ("latent", "domain", "_embedding", "_gibbs", "_masks", "_quantizing", "_restarts"),
     ("capabilities",),

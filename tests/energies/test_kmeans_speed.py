@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,13 +12,27 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans as SklearnKMeans
 
 import lowland as ll
+from lowland._native import kernels
 from lowland.capabilities import Swept
 from lowland.energies._lloyd import Lloyd
 from lowland.energies._refining import descend
-from lowland.energies._scoring import Scorer
+from lowland.energies._scoring import Scorer, origin_for
 from lowland.train.architectural.sweep import sweeper_of
 
 KMeans = ll.energies.KMeans
+
+
+@pytest.fixture(autouse=True, scope="module", params=["compiled", "torch"])
+def _passes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test here holds for the kernel and for what runs where none was compiled."""
+    if request.param == "compiled":
+        if kernels() is None:
+            pytest.skip("lowland was installed without a C compiler")
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lowland.energies._lloyd.library_for", lambda y: None)
+        yield
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -82,8 +97,9 @@ def test_the_items_that_another_code_beats_are_those_of_the_definition(
     table = torch.cdist(y.double(), prototypes.double()).square()
     codes = torch.randint(k, (n,), generator=seeded(1))
     codes[::2] = table[::2].argmin(1)
-    scorer = Scorer(y, codes, prototypes)
-    frame = scorer.frame(prototypes)
+    origin = origin_for(prototypes)
+    scorer = Scorer(y, codes, (k, d), origin)
+    frame = scorer.frame(prototypes if origin is None else prototypes - origin)
     beaten = torch.zeros(n, dtype=torch.bool)
     for segment, at in zip(
         scorer.segments, torch.arange(n).split(len(scorer.segments[0].codes)), strict=True

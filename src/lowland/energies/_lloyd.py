@@ -6,21 +6,18 @@ import torch
 from torch import Tensor
 
 from lowland.capabilities import Swept
+from lowland.energies._native_pass import NativePass, library_for
 from lowland.energies._nearest import best_rows, nearest
-from lowland.energies._scoring import Frame, Scorer
+from lowland.energies._scored_pass import ScoredPass, Sums
+from lowland.energies._scoring import Scorer, origin_for
 
 # Scores may misplace items by their rounding. A pass is believed if that cannot have raised the
 # energy by more than this many units in the last place (1e-3 of it in float32, 2e-12 in float64).
 _TRUSTED = 8192
-# If fewer than this part of the items moved in one pass, the next finds those that move without the
-# index of every item's best code.
-_RARE = 0.1
 # If more than this part moved, the next pass sums afresh, for most are likely to move again.
 _MANY = 0.6
 # On no more numbers than this a fresh sum costs little, and a resumed run ends at the same bits.
 _FRESH = 2**22
-# Items in double precision stay in cache between their conversion and their sum.
-_EXACT_BYTES = 2**19
 
 
 class Lloyd:
@@ -32,8 +29,8 @@ class Lloyd:
     $$\textstyle\sum_i \min_j \|y_i - c_j\|^2 =
       \sum_i \|y_i\|^2 - 2 \sum_j \langle c_j, S_j \rangle + \sum_j N_j \|c_j\|^2$$
 
-    Sums are corrected for the items that move. Once few do, a pass asks of each item only whether
-    some code scores higher than its own; those that move are scored again for their new codes.
+    Sums are corrected for the items that move. Passes are made by a compiled kernel where there is
+    one for the data, else by torch.
 
     Sums are in float64, so prototypes of split data differ from those of the whole by no more than
     its rounding. Where the scores lose too many digits (prototypes close to one another and far
@@ -48,34 +45,36 @@ class Lloyd:
         self.y = y
         self.k = k
         self.d = y[0].numel()
-        self.codes = torch.full((len(y),), -1, dtype=torch.int64, device=y.device)
         self.moved = len(y)
         # Double precision is asked for where the last digits matter: there ties go to the first.
         self.by_distance = y.dtype == torch.float64
-        self._sums = torch.zeros(k, self.d, dtype=torch.float64, device=y.device)
-        self._counts = torch.zeros(k, dtype=torch.float64, device=y.device)
-        self._squares = torch.zeros((), dtype=torch.float64, device=y.device)
+        self._held = Sums(
+            torch.full((len(y),), -1, dtype=torch.int64, device=y.device),
+            torch.zeros(k, self.d, dtype=torch.float64, device=y.device),
+            torch.zeros(k, dtype=torch.float64, device=y.device),
+            torch.zeros((), dtype=torch.float64, device=y.device),
+        )
         self._measured = False
-        size = min(len(y), max(1, _EXACT_BYTES // (8 * self.d)))
-        self._exact = y.new_empty(size, self.d, dtype=torch.float64)
+        self._origin: Tensor | None = None
+        self._pass: ScoredPass | NativePass | None = None
         self._scorer: Scorer | None = None
 
     def __call__(self, prototypes: Tensor) -> Swept:
         """One pass with prototypes `(k, d)`; the sums have shape `(k, *event)`."""
-        scorer = self._scorer or self._placed(prototypes)
+        passes = self._pass or self._place(prototypes)
         moved = 0
         # Prototypes may have left the place that the origin was chosen for: that is tried once.
         for again in range(0 if self.by_distance else 2):
             if again:
-                scorer = self._placed(prototypes)
-            energy, trusted = self._by_score(scorer, prototypes)
+                passes = self._place(prototypes)
+            energy, trusted = self._by_score(passes, prototypes)
             moved = self.moved = max(moved, self.moved)
             if trusted:
-                return self._swept(scorer, energy)
+                return self._swept(energy)
         self.by_distance = True
-        energy = self._by_distance(scorer, prototypes)
+        energy = self._by_distance(prototypes)
         self.moved = max(moved, self.moved)
-        return self._swept(scorer, energy)
+        return self._swept(energy)
 
     def second(self, prototypes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What each prototype is good for, from the second-best prototypes of its items.
@@ -84,8 +83,10 @@ class Lloyd:
             The codes `(n,)`, the energy of each code's items `(k,)`, and how much more they would
             have without it `(k,)`.
         """
-        scorer = self._scorer or self._placed(prototypes)
-        frame = scorer.frame(prototypes)
+        if self._pass is None:
+            self._place(prototypes)
+        scorer = self._scoring()
+        frame = scorer.frame(self._centred(prototypes))
         codes = []
         spent, rise = prototypes.new_zeros(self.k), prototypes.new_zeros(self.k)
         for segment in scorer.segments:
@@ -99,94 +100,48 @@ class Lloyd:
                 codes.append(index)
         return torch.cat(codes), spent, rise
 
-    def _placed(self, prototypes: Tensor) -> Scorer:
-        """A scorer whose origin suits the prototypes; all sums are to be taken again."""
-        self._scorer = Scorer(self.y, self.codes, prototypes)
+    def _place(self, prototypes: Tensor) -> ScoredPass | NativePass:
+        """Passes whose origin suits the prototypes; all sums are to be taken again."""
+        self._origin, self._scorer = origin_for(prototypes), None
         self._measured, self.moved = False, len(self.y)
-        self._squares.zero_()
+        library = None if self.by_distance else library_for(self.y)
+        if library is None:
+            self._pass = ScoredPass(self._scoring(), self.y, self._held)
+        else:
+            self._pass = NativePass(library, self.y, self._origin, self._held)
+        return self._pass
+
+    def _scoring(self) -> Scorer:
+        """Scores in torch, for what no kernel does."""
+        if self._scorer is None:
+            shape = (self.k, self.d)
+            self._scorer = Scorer(self.y, self._held.codes, shape, self._origin)
         return self._scorer
 
-    def _by_score(self, scorer: Scorer, prototypes: Tensor) -> tuple[Tensor, bool]:
-        frame = scorer.frame(prototypes)
-        part = self.moved / len(self.y)
-        if self._measured and self.y.numel() > _FRESH and part <= _MANY:
-            self.moved = self._corrected(scorer, frame, part < _RARE)
-        else:
-            self.moved = self._afresh(scorer, frame)
-        centred = scorer.centred(prototypes)
+    def _centred(self, prototypes: Tensor) -> Tensor:
+        """Prototypes relative to the origin."""
+        return prototypes if self._origin is None else prototypes - self._origin
+
+    def _by_score(self, passes: ScoredPass | NativePass, prototypes: Tensor) -> tuple[Tensor, bool]:
+        centred, held = self._centred(prototypes), self._held
+        few = self.y.numel() <= _FRESH or self.moved > _MANY * len(self.y)
+        measure = not self._measured
+        self.moved = passes(centred, afresh=measure or few, measure=measure)
+        if measure:
+            self._measured, self.moved = True, len(self.y)
         exact = centred.double()
-        weights = (exact.square().sum(1) * self._counts).sum()
-        energy = self._squares - 2 * (exact * self._sums).sum() + weights
+        weights = (exact.square().sum(1) * held.counts).sum()
+        energy = held.squares - 2 * (exact * held.sums).sum() + weights
         eps = torch.finfo(centred.dtype).eps
-        misplaced = 4 * eps * (1 + math.sqrt(self.d)) * (self._squares + weights)
+        misplaced = 4 * eps * (1 + math.sqrt(self.d)) * (held.squares + weights)
         return energy, bool(misplaced <= _TRUSTED * eps * energy)
 
-    def _afresh(self, scorer: Scorer, frame: Frame) -> int:
-        """Codes and sums of all items; how many codes are new."""
-        self._sums.zero_()
-        moved = 0 if self._measured else len(self.y)
-        for segment in scorer.segments:
-            new = scorer.best(segment, frame)
-            if self._measured:
-                moved += int(torch.count_nonzero(new != segment.codes))
-            segment.codes.copy_(new)
-            self._add(scorer, segment.given, new)
-        self._measured = True
-        self._counts = torch.bincount(self.codes, minlength=self.k).double()
-        return moved
-
-    def _corrected(self, scorer: Scorer, frame: Frame, rare: bool) -> int:
-        """New codes for the items that do better with another; how many they are."""
-        places: list[Tensor] = []
-        codes: list[Tensor] = []
-        start = held = moved = 0
-        for segment in scorer.segments:
-            if rare:
-                changed = scorer.beaten(segment, frame)
-            else:
-                new = scorer.best(segment, frame)
-                changed = torch.nonzero(new != segment.codes).flatten()
-                codes.append(new[changed])
-            places.append(changed + start)
-            start += len(segment.codes)
-            held += len(changed)
-            # Few are looked at together, for each call has its price.
-            if held >= scorer.size or (held and start == len(self.y)):
-                at = torch.cat(places)
-                items = self.y.index_select(0, at)
-                moved += self._recode(
-                    scorer, items, at, scorer.best_of(items, frame) if rare else torch.cat(codes)
-                )
-                places, codes, held = [], [], 0
-        return moved
-
-    def _recode(self, scorer: Scorer, items: Tensor, at: Tensor, new: Tensor) -> int:
-        """Give the items at these places new codes; how many are other than before."""
-        old = self.codes.index_select(0, at)
-        self.codes[at] = new
-        self._add(scorer, items, new, old)
-        self._counts += torch.bincount(new, minlength=self.k)
-        self._counts -= torch.bincount(old, minlength=self.k)
-        return int(torch.count_nonzero(new != old))
-
-    def _add(self, scorer: Scorer, items: Tensor, new: Tensor, old: Tensor | None = None) -> None:
-        """Add items to the sums of their codes, and take them from those of their old ones."""
-        size = len(self._exact)
-        for start in range(0, len(items), size):
-            part = items[start : start + size]
-            exact = self._exact[: len(part)].copy_(part.reshape(len(part), -1))
-            if scorer.origin is not None:
-                exact -= scorer.origin
-            self._sums.index_add_(0, new[start : start + size], exact)
-            if not self._measured:
-                self._squares += torch.dot(exact.view(-1), exact.view(-1))
-            if old is not None:  # faster than adding with a factor of -1
-                self._sums.index_add_(0, old[start : start + size], exact.neg_())
-
-    def _by_distance(self, scorer: Scorer, prototypes: Tensor) -> Tensor:
-        centred = scorer.centred(prototypes)
-        energy = torch.zeros_like(self._squares)
-        self._sums.zero_()
+    def _by_distance(self, prototypes: Tensor) -> Tensor:
+        centred, held = self._centred(prototypes), self._held
+        energy = torch.zeros_like(held.squares)
+        scorer = self._scoring()
+        sums = ScoredPass(scorer, self.y, held)
+        held.sums.zero_()
         moved = 0
         for segment in scorer.segments:
             start = 0
@@ -197,15 +152,16 @@ class Lloyd:
                 moved += int(torch.count_nonzero(index != before))
                 before.copy_(index)
                 start += len(index)
-            self._add(scorer, segment.given, segment.codes)
+            sums.add(segment.given, segment.codes, measure=False)
         self.moved = moved
-        self._counts = torch.bincount(self.codes, minlength=self.k).double()
+        held.counts.copy_(torch.bincount(held.codes, minlength=self.k))
         return energy
 
-    def _swept(self, scorer: Scorer, energy: Tensor) -> Swept:
-        sums = self._sums.clone()
-        if scorer.origin is not None:
-            sums += self._counts.unsqueeze(1) * scorer.origin.double()
-        counts = self._counts.clone()
+    def _swept(self, energy: Tensor) -> Swept:
+        held = self._held
+        sums = held.sums.clone()
+        if self._origin is not None:
+            sums += held.counts.unsqueeze(1) * self._origin.double()
+        counts = held.counts.clone()
         statistics = {"sums": sums.reshape(self.k, *self.y.shape[1:]), "counts": counts}
-        return Swept(self.codes, energy, statistics, self.moved, counts)
+        return Swept(held.codes, energy, statistics, self.moved, counts)

@@ -84,17 +84,19 @@ class Scorer:
     Args:
         y: the data, `(n, *event)`; neither copied nor changed.
         codes: the codes of the data, `(n,)`, which the owner changes.
-        prototypes: `(k, d)`, near which the origin is put if they lie far from it.
+        shape: `(k, d)`, those of the prototypes.
+        origin: what is taken from all items, `(d,)`, or None.
 
     Attributes:
-        origin: where the origin is, `(d,)`, or None if it stays.
         size: how many items a block has, the last one perhaps fewer.
         segments: all items.
     """
 
-    def __init__(self, y: Tensor, codes: Tensor, prototypes: Tensor) -> None:
-        self.k, self.d = prototypes.shape
-        self.origin = _origin(prototypes)
+    def __init__(
+        self, y: Tensor, codes: Tensor, shape: tuple[int, int], origin: Tensor | None
+    ) -> None:
+        self.k, self.d = shape
+        self.origin = origin
         # Writing the points once more, with a 1 for the offset to be multiplied by, costs less than
         # writing the offset k times for each point, if d is small beside k.
         self._lifted = self.origin is not None or not y.is_contiguous() or 2 * self.d <= self.k
@@ -114,17 +116,12 @@ class Scorer:
             for given, own in zip(y.split(span), codes.split(span), strict=True)
         ]
 
-    def frame(self, prototypes: Tensor) -> Frame:
-        """What the points of a pass are multiplied by, and what is added."""
-        centred = self.centred(prototypes)
+    def frame(self, centred: Tensor) -> Frame:
+        """What the points are multiplied by, for prototypes relative to the origin, `(k, d)`."""
         offset = centred.square().sum(1, keepdim=True) * -0.5
         if self._lifted:
             return Frame(torch.cat([centred, offset], 1), None)
         return Frame(centred, offset)
-
-    def centred(self, prototypes: Tensor) -> Tensor:
-        """Prototypes as the points see them."""
-        return prototypes if self.origin is None else prototypes - self.origin
 
     def filled(self, blocks: Iterable[Block]) -> Iterator[Block]:
         """The blocks, one after the other; points that are not those given share their memory."""
@@ -230,7 +227,7 @@ def _product(frame: Frame, columns: Tensor, out: Tensor) -> Tensor:
     return torch.baddbmm(offset.expand(len(out), -1, 1), factors, columns, out=out)
 
 
-def _origin(prototypes: Tensor) -> Tensor | None:
+def origin_for(prototypes: Tensor) -> Tensor | None:
     """Where to put the origin, if wells lie so far from it that scores would lose digits.
 
     Of the prototypes, which all processes share, so that they score alike.

@@ -1,0 +1,45 @@
+"""Compiled kernels, where lowland was installed with a C compiler at hand.
+
+Each does what Python code beside its caller does too, in fewer passes over memory; that code is the
+definition, and what runs where there is no compiler.
+"""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+_POINTER, _LONG, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+
+
+@cache
+def kernels() -> ctypes.CDLL | None:
+    """The library of kernels, or None where none was compiled for this machine."""
+    path = Path(__file__).with_name("kernels.so")
+    if not path.exists():
+        return None
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError:  # compiled for another machine
+        return None
+    library.lowland_widest.argtypes = []
+    library.lowland_widest.restype = _INT
+    library.lowland_panel.argtypes = []
+    library.lowland_panel.restype = _LONG
+    library.lowland_lloyd.argtypes = [
+        _INT,  # width
+        _POINTER,  # y
+        _LONG,  # n
+        _LONG,  # d
+        _POINTER,  # origin
+        _POINTER,  # scratch
+        _POINTER,  # packed
+        _POINTER,  # offset
+        _LONG,  # stride
+        _POINTER,  # codes
+        _POINTER,  # sums
+        _POINTER,  # counts
+        _POINTER,  # squares
+        _INT,  # afresh
+    ]
+    library.lowland_lloyd.restype = _LONG
+    return library
