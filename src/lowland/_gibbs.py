@@ -4,7 +4,7 @@ They are part of `lowland.capabilities`, where to import them from.
 """
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -107,6 +107,21 @@ class ParameterSlopes(Protocol):
         The items come in one batch or in several, which count as one after another. The second is a
         function of the weights; it returns one tensor for each of `named_parameters`. Neither has a
         graph.
+        """
+        ...
+
+
+@runtime_checkable
+class RecentredSlopes(Protocol):
+    """Offers `Recentres` and `ParameterSlopes` at once: what both compute is computed once."""
+
+    def recentred_slopes(
+        self, *y: Tensor, x: Tensor | None = None, conditionals: Any = None
+    ) -> tuple[Tensor, Callable[[Tensor], dict[str, Tensor]]]:
+        """Recentre to the first batch; then what `parameter_slopes` gives.
+
+        The `conditionals` are what the energy's own method of that name has returned at beta = 1
+        since its parameters were last changed; None where they are not at hand.
         """
         ...
 

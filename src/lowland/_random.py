@@ -58,6 +58,22 @@ def shorts(shape: Sequence[int], generator: torch.Generator | None, *, like: Ten
     return drawn[:count].reshape(shape).to(like.device)
 
 
+def coins(chances: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Independent coins of 0 and 1, each 1 with the chance at its place, which is overwritten.
+
+    Of float32 numbers a chance is met to 2^-23: a CPU compares it with that many bits of a whole
+    number, which takes half the time to draw that a uniform number does.
+    """
+    shape, count, device = chances.shape, chances.numel(), _where(generator, chances)
+    if chances.dtype != torch.float32 or device.type != "cpu":
+        return uniform(shape, generator, like=chances).lt_(chances)
+    pairs = torch.empty(-(-count // 2), dtype=torch.int64, device=device)
+    drawn = pairs.random_(-(2**63), None, generator=generator).view(torch.int32)[:count]
+    # With the sign and exponent of 1 they are the numbers from 1 to 2.
+    drawn = drawn.bitwise_and_(0x7FFFFF).bitwise_or_(0x3F800000).view(torch.float32)
+    return drawn.reshape(shape).to(chances.device).lt_(chances.add_(1.0))
+
+
 def source(generator: torch.Generator | None, *, like: Tensor) -> torch.Generator:
     """The generator that the functions above draw from."""
     if generator is not None:

@@ -16,6 +16,7 @@ from lowland._errors import CapabilityError
 from lowland._gibbs import Conditionals as Conditionals
 from lowland._gibbs import NormalizesGibbs as NormalizesGibbs
 from lowland._gibbs import ParameterSlopes as ParameterSlopes
+from lowland._gibbs import RecentredSlopes as RecentredSlopes
 from lowland._gibbs import Recentres as Recentres
 from lowland._gibbs import RelaxesCategories as RelaxesCategories
 from lowland._gibbs import SamplesConditionals as SamplesConditionals
@@ -374,6 +375,7 @@ CAPABILITIES: tuple[type, ...] = (
     NormalizesGibbs,
     Recentres,
     ParameterSlopes,
+    RecentredSlopes,
     RelaxesCategories,
 )
 

@@ -93,9 +93,9 @@ class Binary(Domain):
                 f"'{argument}' must hold 0.0 and 1.0 as floating point, for the energy's domain "
                 f"is Binary(). Got {y.dtype}. Convert it with {argument}.float()."
             )
-        # NaN equals nothing, and infinity not what it is held to. Part by part, in cache.
-        parts = y.flatten().split(_PART)
-        if not all(torch.equal(part, part.ceil().clamp_(0, 1)) for part in parts):
+        # No other number is its own square, and NaN and infinity leave NaN. Part by part, in cache.
+        parts = y.detach().flatten().split(_PART)
+        if any(float(part.addcmul(part, part, value=-1).abs_().sum()) != 0 for part in parts):
             bad = y[(y != 0) & (y != 1)].flatten()[0].item()
             raise DomainError(
                 f"'{argument}' must hold only 0 and 1, for the energy's domain is Binary(). "

@@ -97,6 +97,25 @@ CASES: dict[str, Callable[[], Energy]] = {
         ll.Scaling(torch.tensor([3.0, -1.0]), torch.tensor([2.0, 0.5])),
     ),
 }
+# Where options of an energy choose other formulas.
+VARIANTS: dict[str, Callable[[], Energy]] = {
+    "RestrictedBoltzmann of real y": lambda: ll.energies.RestrictedBoltzmann(
+        points(3, 5),
+        points(5),
+        points(3),
+        visible_offset=points(2, 5)[1],
+        hidden_offset=points(2, 3)[1].sigmoid(),
+        noise=points(5).exp(),
+    ),
+    "RestrictedBoltzmann with offsets that stay": lambda: ll.energies.RestrictedBoltzmann(
+        points(3, 2, 2),
+        points(2, 2),
+        points(3),
+        visible_offset=points(2, 2).sigmoid(),
+        hidden_offset=points(3).sigmoid(),
+        centred=False,
+    ),
+}
 ALGEBRA = {"FreeEnergy", "Mixture", "Scaled", "Sum", "Tempered"}
 CONDITIONS: dict[str, Callable[[], torch.Tensor]] = {
     "Inpainter": lambda: points(6, 1, 5, 6) > 0,
@@ -114,9 +133,9 @@ def test_every_public_energy_has_a_case() -> None:
     assert set(CASES) == set(ll.energies.__all__) | ALGEBRA
 
 
-@pytest.mark.parametrize("name", sorted(CASES))
+@pytest.mark.parametrize("name", sorted(CASES | VARIANTS))
 def test_obeys_every_law(name: str) -> None:
-    check_energy(CASES[name](), x=CONDITIONS[name]() if name in CONDITIONS else None)
+    check_energy((CASES | VARIANTS)[name](), x=CONDITIONS[name]() if name in CONDITIONS else None)
 
 
 @pytest.mark.parametrize("name", sorted(NEED_NO_CONDITION))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, softplus
 
-from lowland._random import normal, uniform
+from lowland._random import coins, normal
 
 # Means nearer to 0 or 1 are taken for this near, for their log odds would be infinite.
 _RAREST = 1e-3
@@ -53,7 +53,8 @@ class Units:
 
     def sample_hidden(self, drive: Tensor, generator: torch.Generator | None) -> Tensor:
         """H given the drive of y, `(n, m)`."""
-        return _flipped(self.beta * drive, generator)
+        odds = drive if self.beta == 1 else self.beta * drive
+        return coins(odds.sigmoid(), generator)
 
     def sample_visible(self, hidden: Tensor, generator: torch.Generator | None) -> Tensor:
         """Y given h, `(n, *event)`."""
@@ -61,7 +62,7 @@ class Units:
         if self.variance is None:
             bias = self._mixed(self.visible)
             odds = torch.addmm(bias, hidden, self.weights, alpha=self.beta)
-            return _flipped(odds, generator).reshape(shape)
+            return coins(odds.sigmoid_(), generator).reshape(shape)
         noise = normal((len(hidden), len(self.visible)), generator, like=hidden)
         if self.base is None:
             mean = torch.addmm(self.visible, hidden, self.weights)
@@ -72,14 +73,8 @@ class Units:
     def _mixed(self, bias: Tensor) -> Tensor:
         """The bias at this place of the path."""
         if self.base is None:
-            return self.beta * bias
+            return bias if self.beta == 1 else self.beta * bias
         return self.beta * bias + (1 - self.beta) * self.base
-
-
-def _flipped(log_odds: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Independent coins of 0 and 1; the log odds are overwritten."""
-    drawn = uniform(tuple(log_odds.shape), generator, like=log_odds)
-    return drawn.lt_(log_odds.sigmoid_())
 
 
 def log_odds(mean: Tensor) -> Tensor:

@@ -21,8 +21,6 @@ MOST_STATES = 2**20
 _RATE = 0.01
 # So many rows are added up at a time.
 _PART = 4096
-# So many items of a batch tell the means of the hidden units.
-_SPEAKERS = 32
 
 
 class RestrictedBoltzmann(Energy):
@@ -172,35 +170,51 @@ class RestrictedBoltzmann(Energy):
         self, *y: Tensor, x: Tensor | None = None
     ) -> tuple[Tensor, Callable[[Tensor], dict[str, Tensor]]]:
         """F, `(n,)`, and the gradient of its weighted sum in W, b and c, in centred form."""
-        weights, visible, hidden, variance = self._plain()
+        return self._slopes(y, self.conditionals(), recentred=False)
+
+    @torch.no_grad()
+    def recentred_slopes(
+        self, *y: Tensor, x: Tensor | None = None, conditionals: Units | None = None
+    ) -> tuple[Tensor, Callable[[Tensor], dict[str, Tensor]]]:
+        """`recentre` to the first batch, then `parameter_slopes`: what y says is computed once."""
+        units = self.conditionals() if conditionals is None else conditionals
+        return self._slopes(y, units, recentred=self.centred)
+
+    def _slopes(
+        self, y: Sequence[Tensor], units: Units, *, recentred: bool
+    ) -> tuple[Tensor, Callable[[Tensor], dict[str, Tensor]]]:
+        weights, visible, variance = units.weights, units.visible, units.variance
         flat = [part.flatten(1) for part in y]
+        sizes = [len(part) for part in flat]
         seen = flat if variance is None else [part / variance for part in flat]
-        drive = torch.cat([linear(part, weights, hidden) for part in seen])
+        drive = torch.cat([linear(part, weights, units.hidden) for part in seen])
         if variance is None:
-            own = [-(part @ visible) for part in flat]
+            own = [torch.mv(part, visible) for part in flat]
         else:
-            own = [((part - visible).square() / variance).sum(1) / 2 for part in flat]
-        value = torch.cat(own) - softplus(drive).sum(1)
+            own = [((part - visible).square() / variance).sum(1) / -2 for part in flat]
+        value = -torch.cat(own).add_(softplus(drive).sum(1))
+        on = drive.sigmoid_()
+        if recentred:  # which leaves F, and so all of the above, as it is
+            self._recentre(_mean(flat[0]), _mean(on[: sizes[0]]))
 
         def weighted(each: Tensor) -> dict[str, Tensor]:
-            sizes = [len(part) for part in flat]
-            on, offset = torch.sigmoid(drive), self.visible_offset.flatten()
-            total = each @ on
-            slope = torch.outer(total, offset if variance is None else offset / variance)
-            down = torch.zeros_like(visible)
-            centred = on.sub_(self.hidden_offset).mul_(each.unsqueeze(1))
-            for push, share, part in zip(
-                centred.split(sizes), each.split(sizes), seen, strict=True
-            ):
-                slope.addmm_(push.T, part, alpha=-1)
-                down.addmv_(part.T, share)
+            offset = self.visible_offset.flatten()
+            total = torch.mv(on.T, each)
+            against = each.neg()
+            push = torch.sub(on, self.hidden_offset).mul_(against.unsqueeze(1))
+            slope, down = torch.empty_like(weights), torch.empty_like(visible)
+            pairs = zip(push.split(sizes), against.split(sizes), seen, strict=True)
+            for i, (some, share, part) in enumerate(pairs):
+                slope.addmm_(some.T, part, beta=min(i, 1))  # the first overwrites
+                down.addmv_(part.T, share, beta=min(i, 1))
+            slope.addr_(total, offset if variance is None else offset / variance)
             if variance is not None:
                 rest = each.sum() * visible / variance
                 slope.addr_(self.hidden_offset, rest, alpha=-1)
-                down -= rest
+                down += rest
             return {
                 "weights": slope.reshape(self.weights.shape),
-                "visible_bias": -down.reshape(self.event),
+                "visible_bias": down.reshape(self.event),
                 "hidden_bias": -total,
             }
 
@@ -220,26 +234,23 @@ class RestrictedBoltzmann(Energy):
 
     @torch.no_grad()
     def recentre(self, y: Tensor, *, x: Tensor | None = None) -> None:
-        """Move μ and λ a hundredth of the way to the means at `(n, *event)`; F stays as it is.
+        """Move μ and λ a hundredth of the way to the means at `(n, *event)`; F stays as it is."""
+        if self.centred:
+            self._recentre(_mean(y.flatten(1)), _mean(self.encode(y)))
 
-        Of a large batch some 32 items speak for the hidden units, as the mean of many steps is
-        what counts.
-        """
-        if not self.centred:
-            return
-        some = y[:: max(1, len(y) // _SPEAKERS)] - self.visible_offset
-        scaled = some if self.noise is None else some / self.noise.square()
-        drive = linear(scaled.flatten(1), self.weights.flatten(1), self.hidden_bias)
-        shift = _RATE * (_mean(drive.sigmoid_()) - self.hidden_offset)
-        self.visible_bias.add_((shift @ self.weights.flatten(1)).reshape(self.event))
+    def _recentre(self, seen: Tensor, on: Tensor) -> None:
+        """Move them towards these means, `(d,)` and `(m,)`."""
+        weights = self.weights.flatten(1)
+        shift = torch.sub(on, self.hidden_offset).mul_(_RATE)
+        self.visible_bias.add_(torch.mv(weights.T, shift).reshape(self.event))
         self.hidden_offset.add_(shift)
-        move = _RATE * (_mean(y.flatten(1)).reshape(self.event) - self.visible_offset)
+        move = torch.sub(seen.reshape(self.event), self.visible_offset).mul_(_RATE)
         self.visible_offset.add_(move)
         step = move if self.noise is None else move / self.noise.square()
-        self.hidden_bias.addmv_(self.weights.flatten(1), step.flatten())
+        self.hidden_bias.addmv_(weights, step.flatten())
 
     @torch.no_grad()
-    def conditionals(self, beta: float = 1.0, base: Tensor | None = None) -> "Units":
+    def conditionals(self, beta: float = 1.0, base: Tensor | None = None) -> Units:
         """The conditionals of y and h, at any place of a path from independent elements.
 
         Args:
@@ -305,17 +316,16 @@ class RestrictedBoltzmann(Energy):
     def _plain(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """W `(m, d)`, the biases as they are without offsets, `(d,)` and `(m,)`, and σ²."""
         weights = self.weights.flatten(1)
-        visible = self.visible_bias.flatten() - self.hidden_offset @ weights
+        visible = torch.addmv(self.visible_bias.flatten(), weights.T, self.hidden_offset, alpha=-1)
+        variance = None if self.noise is None else self.noise.flatten().square()
         offset = self.visible_offset.flatten()
-        if self.noise is None:
-            return weights, visible, self.hidden_bias - weights @ offset, None
-        variance = self.noise.flatten().square()
-        return weights, visible, self.hidden_bias - weights @ (offset / variance), variance
+        scaled = offset if variance is None else offset / variance
+        return weights, visible, torch.addmv(self.hidden_bias, weights, scaled, alpha=-1), variance
 
 
 def _mean(rows: Tensor) -> Tensor:
     """The mean of rows, as a product, which takes a fifth of the time of `mean(0)`."""
-    return rows.new_full((len(rows),), 1 / len(rows)) @ rows
+    return torch.mv(rows.T, rows.new_full((len(rows),), 1 / len(rows)))
 
 
 def _check(weights: Tensor, visible: Sequence[Tensor], hidden: Sequence[Tensor]) -> None:

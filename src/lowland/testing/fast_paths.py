@@ -1,5 +1,7 @@
 """The laws of capabilities: what is offered as faster or exact says the same as the definition."""
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,9 @@ from lowland.capabilities import (
     DecodesLinearly,
     GuessesCodes,
     ParameterSlopes,
+    RecentredSlopes,
+    Recentres,
+    SamplesConditionals,
     SolvesParameters,
     SolvesSoftly,
     Sweeps,
@@ -49,6 +54,32 @@ def closed_parameter_slopes_agree(case: Case) -> None:
         for name, gradient in zip(parameters, gradients, strict=True):
             of = f"the gradient of '{name}' from two batches"
             same(weighted(weights)[name], gradient, case, law, of)
+
+
+def recentred_slopes_agree(case: Case) -> None:
+    """To recentre and to take slopes at once is to do the one and then the other."""
+    law = recentred_slopes_agree
+    energy, apart = copy.deepcopy(case.energy), copy.deepcopy(case.energy)
+    if not isinstance(energy, RecentredSlopes):
+        return
+    if not (isinstance(apart, Recentres) and isinstance(apart, ParameterSlopes)):
+        require(False, case, law, "it does not offer Recentres and ParameterSlopes each alone")
+        return
+    half = len(case.y) // 2
+    parts = case.y[:half], case.y[half:]
+    weights = torch.randn(len(case.y), generator=case.generator, dtype=torch.float64)
+    for known in (False, True):
+        given = None
+        if known and isinstance(energy, SamplesConditionals):
+            given = energy.conditionals()
+        apart.recentre(parts[0])
+        value, weighted = apart.parameter_slopes(*parts)
+        found, together = energy.recentred_slopes(*parts, conditionals=given)
+        same(found, value, case, law, "the energy")
+        for name, gradient in weighted(weights).items():
+            same(together(weights)[name], gradient, case, law, f"the gradient of '{name}'")
+        for name, wanted in apart.state_dict().items():
+            same(energy.state_dict()[name], wanted, case, law, f"'{name}'")
 
 
 def curvatures_agree(case: Case) -> None:
@@ -216,6 +247,7 @@ def _regularizer(case: Case) -> Tensor | float:
 
 FAST_PATHS: tuple[Law, ...] = (
     closed_parameter_slopes_agree,
+    recentred_slopes_agree,
     curvatures_agree,
     linear_decoders_agree,
     linear_operators_agree,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, NoReturn, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lowland._errors import CapabilityError, DivergedError
 from lowland._offers import offers
@@ -15,6 +15,7 @@ from lowland._shapes import all_finite
 from lowland.capabilities import Constrained, offered, refuse
 from lowland.energy import Energy
 from lowland.infer import eliminate
+from lowland.train.plain_steps import take_step
 
 # Gives at most so many random items (y, x) of the data, in the energy's own units.
 Look = Callable[[int], tuple[Tensor, Tensor | None]]
@@ -173,9 +174,10 @@ def step_down(
     Raises:
         DivergedError: the loss or its gradient is not finite; no parameter has been changed.
     """
-    if not math.isfinite(loss.item()):
-        raise DivergedError(f"the loss is {loss.item()}")
-    moved = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    value = loss.item()
+    if not math.isfinite(value):
+        raise DivergedError(f"the loss is {value}")
+    moved: list[nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
     for parameter in moved:
         parameter.grad = None
     if gradients is None:
@@ -186,7 +188,7 @@ def step_down(
                 parameter.grad = gradients.get(name)
     if not all_finite(*(parameter.grad for parameter in moved if parameter.grad is not None)):
         _name_the_gradient(energy)
-    optimizer.step()
+    take_step(optimizer)
 
 
 def _name_the_gradient(energy: Energy) -> NoReturn:

@@ -1,7 +1,8 @@
 """Negatives that a Markov chain brings: how it is started, moved, remembered and watched."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -12,7 +13,13 @@ from lowland._errors import DivergedError, DomainError
 from lowland._modes import evaluating
 from lowland._offers import offers
 from lowland._random import integers, normal_like, uniform
-from lowland.capabilities import ParameterSlopes, SamplesConditionals
+from lowland.capabilities import (
+    Conditionals,
+    ParameterSlopes,
+    RecentredSlopes,
+    Recentres,
+    SamplesConditionals,
+)
 from lowland.domain import Binary, Categorical, Domain, Real
 from lowland.energy import Energy
 from lowland.infer import FreeEnergy, eliminate
@@ -42,11 +49,13 @@ class Moved(NamedTuple):
         y: `(chains, *event)`.
         acceptance: the share of proposals taken, a scalar.
         memory: what the sampler learned, for the next chains.
+        conditionals: those that the chains were moved by, if it was by Gibbs sampling alone.
     """
 
     y: Tensor
     acceptance: Tensor
     memory: Memory
+    conditionals: Conditionals | None = None
 
 
 class Clipped(Target):
@@ -126,7 +135,7 @@ def move(
         target = Target(potential, x=x) if clip is None else Clipped(potential, clip, x=x)
         if type(sampler) is Gibbs and beta == 1:
             y = sampler.sweeps(target, start, steps, generator)
-            return Moved(y, y.new_ones(()), {})
+            return Moved(y, y.new_ones(()), {}, target.conditionals(1.0))
         like = _recall(sampler, target, start, memory)
         if type(sampler) is MALA:
             state = advance(sampler, target, start, 0, beta, generator, like=like)
@@ -210,15 +219,25 @@ def contrast(
     *,
     alpha: float,
     beta: float = 1.0,
+    recentred: bool = False,
+    conditionals: Conditionals | None = None,
 ) -> Contrast:
     r"""The difference whose gradient is that of maximum likelihood, if the negatives are its draws.
 
     $$L = \frac1n \sum_i F(y_i) - \frac1m \sum_j F(\bar y_j)
       + \alpha \left( \frac1n \sum_i F(y_i)^2 + \frac1m \sum_j F(\bar y_j)^2 \right)$$
+
+    An energy that `Recentres` is first moved to y if asked to be `recentred`. The `conditionals`
+    are the energy's own with its parameters of the moment, if they are at hand.
     """
     plain = isinstance(energy.latent, NoLatent)
+    if recentred and plain and offers(energy, RecentredSlopes):
+        slopes = partial(energy.recentred_slopes, conditionals=conditionals)
+        return _closed(slopes, y, x, negatives, negatives_x, alpha)
+    if recentred and offers(energy, Recentres):
+        energy.recentre(y, x=x)
     if plain and offers(energy, ParameterSlopes):
-        return _closed(energy, y, x, negatives, negatives_x, alpha)
+        return _closed(energy.parameter_slopes, y, x, negatives, negatives_x, alpha)
 
     def loss(y: Tensor, negatives: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
         """Loss, gap and the mean energies, all scalars."""
@@ -244,7 +263,7 @@ def contrast(
 
 
 def _closed(
-    energy: ParameterSlopes,
+    slopes: Callable[..., tuple[Tensor, Callable[[Tensor], dict[str, Tensor]]]],
     y: Tensor,
     x: Tensor | None,
     negatives: Tensor,
@@ -253,12 +272,13 @@ def _closed(
 ) -> Contrast:
     """The same by the gradient in closed form that the energy offers."""
     both_x = None if x is None or negatives_x is None else torch.cat([x, negatives_x])
-    value, weighted = energy.parameter_slopes(y, negatives, x=both_x)
-    data, pushed = value.split([len(y), len(negatives)])
-    data_energy, negative_energy = data.sum() / len(data), pushed.sum() / len(pushed)
+    value, weighted = slopes(y, negatives, x=both_x)
+    n, m = len(y), len(negatives)
+    data, pushed = value.split([n, m])
+    data_energy, negative_energy = data.mean(), pushed.mean()
     loss = gap = data_energy - negative_energy
-    weights = torch.full_like(value, 1 / len(data))
-    weights[len(data) :] = -1 / len(pushed)
+    weights = torch.full_like(value, 1 / n)
+    weights[n:].fill_(-1 / m)
     if alpha:
         loss = gap + alpha * (data.square().mean() + pushed.square().mean())
         weights += 2 * alpha * weights.abs() * value

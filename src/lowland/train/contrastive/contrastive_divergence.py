@@ -15,6 +15,7 @@ from lowland.energy import Energy
 from lowland.sample import Sampler
 from lowland.train.contrastive.chains import (
     Memory,
+    Moved,
     check_count,
     check_options,
     contrast,
@@ -58,26 +59,36 @@ class ChainStrategy(Strategy):
         energy: Energy,
         state: Memory,
         data: tuple[Tensor, Tensor | None],
-        negatives: tuple[Tensor, Tensor | None],
-        acceptance: Tensor,
+        moved: Moved,
+        moved_x: Tensor | None,
         optimizer: torch.optim.Optimizer | None,
         generator: torch.Generator,
     ) -> tuple[Memory, Outcome]:
         """Down on the data, up on the negatives; what was watched, and the outcome."""
-        (y, x), (pushed, pushed_x) = data, negatives
-        if offers(energy, Recentres):
-            energy.recentre(y, x=x)
+        y, x = data
         noisy = kicked(energy.domain, y, self.data_noise, generator)
-        found = contrast(energy, noisy, x, pushed, pushed_x, alpha=self.alpha)
+        clean = noisy is y
+        if not clean and offers(energy, Recentres):
+            energy.recentre(y, x=x)
+        found = contrast(
+            energy,
+            noisy,
+            x,
+            moved.y,
+            moved_x,
+            alpha=self.alpha,
+            recentred=clean,
+            conditionals=moved.conditionals,
+        )
         limit = runaway_limit(self.runaway, y)
-        watched = watch(state, acceptance, found.gap, limit, type(self).__name__)
+        watched = watch(state, moved.acceptance, found.gap, limit, type(self).__name__)
         outcome = Outcome(
             found.loss,
             data_energy=found.data_energy,
-            negatives=pushed,
+            negatives=moved.y,
             negative_energy=found.negative_energy,
-            negatives_x=pushed_x,
-            acceptance=acceptance,
+            negatives_x=moved_x,
+            acceptance=moved.acceptance,
             gradients=found.gradients,
         )
         return watched, self.descend(energy, outcome, optimizer)
@@ -172,9 +183,7 @@ class ContrastiveDivergence(ChainStrategy):
             memory=state,
             generator=generator,
         )
-        watched, outcome = self._learn(
-            energy, state, (y, x), (moved.y, x), moved.acceptance, optimizer, generator
-        )
+        watched, outcome = self._learn(energy, state, (y, x), moved, x, optimizer, generator)
         return {**state, **moved.memory, **watched}, outcome
 
 
@@ -272,18 +281,20 @@ class PersistentContrastiveDivergence(ChainStrategy):
             DivergedError: the loss or its gradient is not finite, or the gap runs away; no
                 parameter has been changed.
         """
-        buffer = state["buffer"]
-        slots = permutation(len(buffer), generator, like=y)[: len(y)]
-        start = buffer.index_select(0, slots)
-        age = state["age"].index_select(0, slots)
+        buffer, ages, conditions = state["buffer"], state["age"], state.get("buffer_x")
+        slots = None
+        if len(y) < len(buffer):
+            slots = permutation(len(buffer), generator, like=y)[: len(y)]
+        start, age = _chosen(buffer, slots), _chosen(ages, slots)
         if self.reinit > 0:
-            anew = uniform((len(slots),), generator, like=floats(y)) < self.reinit
+            anew = uniform((len(start),), generator, like=floats(y)) < self.reinit
             begun = anew.nonzero().flatten()
             if len(begun):
+                start, age = start.clone(), age.clone()
                 data = y[integers(len(y), (len(begun),), generator, like=y)]
                 start[begun] = self._fresh(energy, state, y, data, generator)
                 age[begun] = 0
-        given = state["buffer_x"].index_select(0, slots) if x is not None else None
+        given = None if conditions is None else _chosen(conditions, slots)
         moved = move(
             energy,
             self.sampler or default_sampler(energy, state, y),
@@ -294,14 +305,15 @@ class PersistentContrastiveDivergence(ChainStrategy):
             memory=state,
             generator=generator,
         )
-        watched, outcome = self._learn(
-            energy, state, (y, x), (moved.y, given), moved.acceptance, optimizer, generator
-        )
-        # Last, so that a step that fails leaves the chains as they were. In place: the buffer may
-        # be the largest thing in memory.
-        buffer.index_copy_(0, slots, moved.y)
-        state["age"].index_copy_(0, slots, age + 1)
-        return {**state, **moved.memory, **watched}, outcome
+        watched, outcome = self._learn(energy, state, (y, x), moved, given, optimizer, generator)
+        # Last, so that a step that fails leaves the chains as they were.
+        if slots is None:
+            now = {"buffer": moved.y, "age": age + 1}
+        else:  # in place: the buffer may be the largest thing in memory
+            buffer.index_copy_(0, slots, moved.y)
+            ages.index_copy_(0, slots, age + 1)
+            now = {}
+        return {**state, **moved.memory, **watched, **now}, outcome
 
     def _fresh(
         self, energy: Energy, state: Memory, y: Tensor, data: Tensor, generator: torch.Generator
@@ -313,3 +325,8 @@ class PersistentContrastiveDivergence(ChainStrategy):
             unit = normal(tuple(data.shape), generator, like=y)
             return state["mean"] + state["spread"] * unit
         return energy.domain.noise(tuple(data.shape), generator=generator, like=floats(y))
+
+
+def _chosen(kept: Tensor, slots: Tensor | None) -> Tensor:
+    """What is in these slots; all there is, and no copy, without them."""
+    return kept if slots is None else kept.index_select(0, slots)
