@@ -17,12 +17,34 @@ def parts_of(module: nn.Module) -> list[nn.Module]:
     return list(found)
 
 
+def named_parameters(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """What `module.named_parameters()` gives, in a fraction of its time."""
+    found: dict[nn.Parameter, str] = {}
+    seen: set[nn.Module] = set()
+
+    def look(part: nn.Module, prefix: str) -> None:
+        if part in seen:
+            return
+        seen.add(part)
+        for name, parameter in part._parameters.items():
+            if parameter is not None:
+                found.setdefault(parameter, prefix + name)
+        for name, inner in part._modules.items():
+            if inner is not None:
+                look(inner, f"{prefix}{name}.")
+
+    look(module, "")
+    return [(name, parameter) for parameter, name in found.items()]
+
+
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode inside, the former modes after: dropout must not blur an answer."""
     training = [part for part in parts_of(module) if part.training]
-    if training:
-        module.eval()
+    if any(type(part).train is not nn.Module.train for part in training):
+        module.eval()  # some part has something else to do then
+    for part in training:
+        object.__setattr__(part, "training", False)
     try:
         yield
     finally:

@@ -197,9 +197,11 @@ def fingerprint(module: nn.Module) -> tuple[object, ...]:
     """What a trace of a module has frozen: which tensors it has, its modes and options."""
     found: list[object] = []
     for part in parts_of(module):
-        own = vars(part)
-        names = sorted(own.keys() - _OF_MODULES)
-        found += [(name, own[name]) for name in names if isinstance(own[name], _PLAIN)]
+        found += [
+            item
+            for item in vars(part).items()
+            if item[0] not in _OF_MODULES and isinstance(item[1], _PLAIN)
+        ]
         found += map(id, part._parameters.values())
         found += map(id, part._buffers.values())
     return tuple(found)

@@ -1,5 +1,6 @@
 """The one sampling loop: with kept draws (`run`), or only forward (`advance`)."""
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -292,7 +293,7 @@ def _begin(sampler: Sampler, target: Target, y: Tensor, like: Any, steps: int) -
     with weighed(target.works, y):
         state: Any = sampler.init(target, y.detach(), like)
     # One sum is looked at before each element is.
-    if not bool(torch.isfinite(state.energy.sum())):
+    if not math.isfinite(float(state.energy.sum())):
         finite = torch.isfinite(state.energy)
         if not bool(finite.all()):
             bad = int(torch.nonzero(~finite)[0])

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from lowland._errors import CapabilityError, DivergedError
+from lowland._modes import named_parameters
 from lowland._offers import offers
 from lowland._shapes import all_finite
 from lowland.capabilities import Constrained, offered, refuse
 from lowland.energy import Energy
 from lowland.infer import eliminate
-from lowland.train.plain_steps import take_step
+from lowland.train.take_step import take_step
 
 # Gives at most so many random items (y, x) of the data, in the energy's own units.
 Look = Callable[[int], tuple[Tensor, Tensor | None]]
@@ -183,7 +184,7 @@ def step_down(
     if gradients is None:
         torch.autograd.backward(loss)
     else:
-        for name, parameter in energy.named_parameters():
+        for name, parameter in named_parameters(energy):
             if parameter.requires_grad:
                 parameter.grad = gradients.get(name)
     if not all_finite(*(parameter.grad for parameter in moved if parameter.grad is not None)):

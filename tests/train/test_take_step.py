@@ -1,6 +1,7 @@
-"""Plain gradient descent without its surroundings: to the bit what torch's own does."""
+"""Steps without their surroundings: to the bit what torch's own do."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from lowland.train.plain_steps import take_step
+from lowland.train.take_step import take_step
 
 
 def parameters(seed: int = 0) -> list[nn.Parameter]:
@@ -39,6 +40,12 @@ OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
     "a tensor for a rate": lambda p: torch.optim.SGD(p, lr=torch.tensor(0.3)),
     "inherited": lambda p: Own(p, lr=0.3),
     "Adam": lambda p: torch.optim.Adam(p, lr=0.3),
+    "fused Adam": lambda p: torch.optim.Adam(p, lr=0.3, weight_decay=0.1, fused=True),
+    "fused Adam, two groups": lambda p: torch.optim.Adam(
+        [{"params": p[:1], "lr": 0.5, "betas": (0.5, 0.6)}, {"params": p[1:]}], fused=True
+    ),
+    "fused Adam with AMSGrad": lambda p: torch.optim.Adam(p, lr=0.3, amsgrad=True, fused=True),
+    "AdamW": lambda p: torch.optim.AdamW(p, lr=0.3, fused=True),
 }
 
 
@@ -46,15 +53,20 @@ OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
 def test_a_step_is_that_of_the_optimizer(name: str) -> None:
     ours, theirs = parameters(), parameters()
     one, other = OPTIMIZERS[name](ours), OPTIMIZERS[name](theirs)
-    for _ in range(3):
+    for step in range(4):
+        if step == 2:  # one that had no gradient before
+            ours[2].grad, theirs[2].grad = torch.ones(2, 2), torch.ones(2, 2)
         take_step(one)
         other.step()
+    states = [list(each.state_dict()["state"].values()) for each in (one, other)]
+    assert str(states[0]) == str(states[1])
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     assert not torch.equal(ours[0], parameters()[0])
 
 
-def test_hooks_are_called() -> None:
-    optimizer, called = torch.optim.SGD(parameters(), lr=0.1), []
+@pytest.mark.parametrize("kind", [torch.optim.SGD, partial(torch.optim.Adam, fused=True)])
+def test_hooks_are_called(kind: Any) -> None:
+    optimizer, called = kind(parameters(), lr=0.1), []
     handle = optimizer.register_step_pre_hook(lambda *_: called.append("before"))
     take_step(optimizer)
     handle.remove()
