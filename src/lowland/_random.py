@@ -9,6 +9,8 @@ from torch import Tensor
 
 # Below so many numbers the call takes longer than the drawing.
 _SMALL = 4096
+# So many numbers are drawn at once, at the most, for steps to come.
+_NEAR = 1 << 15
 
 
 def normal_like(tensor: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -92,7 +94,11 @@ def normals(count: int, generator: torch.Generator, *, like: Tensor) -> Iterator
     size = like.numel()
     # A CPU draws in groups of 16: whole groups are the same numbers whether drawn apart or at once.
     if size % 16 == 0 and size <= _SMALL and like.device.type == "cpu":
-        yield from torch.empty(count, *like.shape, **options).normal_(generator=generator)
+        # No more at once than stay near the core until they are used.
+        at_once = max(1, _NEAR // max(1, size))
+        for first in range(0, count, at_once):
+            shape = (min(at_once, count - first), *like.shape)
+            yield from torch.empty(shape, **options).normal_(generator=generator)
     else:
         noise = torch.empty(like.shape, **options)
         for _ in range(count):

@@ -14,7 +14,7 @@ from lowland._recording.code import (
     record,
     same,
 )
-from lowland._recording.lifetimes import is_view, roots
+from lowland._recording.lifetimes import is_view, lifetimes, rooms, roots
 from lowland._recording.rewrites import rewrite, without_changes
 
 __all__ = [
@@ -24,9 +24,11 @@ __all__ = [
     "fingerprint",
     "is_view",
     "keep_freed_memory",
+    "lifetimes",
     "needed",
     "record",
     "rewrite",
+    "rooms",
     "roots",
     "same",
     "without_changes",

@@ -124,9 +124,17 @@ class Recording:
         exec("\n".join(source), self.names)
         return self.names
 
-    def lines(self, body: list[Node], outputs: list[Node]) -> Iterator[str]:
-        """The code of a body that frees each tensor, or writes over it, where it was last used."""
-        last = lifetimes(body, outputs)
+    def lines(
+        self, body: list[Node], outputs: list[Node], last: dict[Node, Last] | None = None
+    ) -> Iterator[str]:
+        """The code of a body that frees each tensor, or writes over it, where it was last used.
+
+        Args:
+            body: the operations in order.
+            outputs: what is needed afterwards.
+            last: where results are written, if not as `lifetimes` has it.
+        """
+        last = lifetimes(body, outputs) if last is None else last
         for node in body:
             yield self.line(node, last[node])
             names = sorted({dead.name for dead in last[node].dead})
@@ -144,8 +152,8 @@ class Recording:
         self.names[called] = call
         words = [self._word(argument) for argument in node.args]
         words += [f"{key}={self._word(value)}" for key, value in node.kwargs.items()]
-        if last.into is not None:
-            words.append(f"{last.keyword}={last.into.name}")
+        if last.into:
+            words.append(f"{last.keyword}={last.into}")
         otherwise = f" if long else {words[0]}" if target in LAID_OUT else ""
         return f"{node.name} = {called}({', '.join(words)}){otherwise}"
 

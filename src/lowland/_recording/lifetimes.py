@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.fx import Node
 
 _ATEN = torch.ops.aten
@@ -21,21 +22,51 @@ ALIKE: dict[Any, tuple[Any, str]] = {
     _ATEN.threshold_backward.default: (_ATEN.threshold_backward.grad_input._op, "grad_input"),
 }
 
+# Operations that may write where they are told, but not over an operand.
+_TOLD: dict[Any, tuple[Any, str]] = {
+    _ATEN.addmm.default: (torch.addmm, "out"),
+    _ATEN.bmm.default: (torch.bmm, "out"),
+    _ATEN.exp.default: (torch.exp, "out"),
+    _ATEN.gelu.default: (torch._C._nn.gelu, "out"),
+    _ATEN.mm.default: (torch.mm, "out"),
+    _ATEN.sigmoid.default: (torch.sigmoid, "out"),
+    _ATEN.silu.default: (torch._C._nn.silu, "out"),
+    _ATEN.softplus.default: (torch._C._nn.softplus, "out"),
+    _ATEN.tanh.default: (torch.tanh, "out"),
+    **ALIKE,
+}
+
 
 class Last(NamedTuple):
     """What a node is the last to look at.
 
     Attributes:
         dead: the nodes whose tensors nobody looks at afterwards.
-        into: of these, one that the result may be written over; None if there is none.
-        call: what writes there; None with `into`.
-        keyword: the name of the argument that says where; "" with `into`.
+        into: the name of what the result is written over; "" if it is made anew.
+        call: what writes there; None if nothing does.
+        keyword: the name of the argument that says where; "" if nothing does.
     """
 
     dead: tuple[Node, ...]
-    into: Node | None = None
+    into: str = ""
     call: Any = None
     keyword: str = ""
+
+
+class Room(NamedTuple):
+    """Memory that outlives a call.
+
+    Attributes:
+        shape: of the tensor in it.
+        dtype: of its elements.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    def empty(self) -> Tensor:
+        """A tensor of that kind on the CPU."""
+        return torch.empty(self.shape, dtype=self.dtype)
 
 
 def lifetimes(body: list[Node], outputs: Iterable[Node]) -> dict[Node, Last]:
@@ -73,8 +104,46 @@ def _overwriting(node: Node, last: Last) -> Last:
     for operand in node.all_input_nodes:
         whole = operand in last.dead and not is_view(operand)
         if whole and _layout(operand) == _layout(node):
-            return Last(last.dead, operand, *ALIKE[node.target])
+            return Last(last.dead, operand.name, *ALIKE[node.target])
     return last
+
+
+def rooms(last: dict[Node, Last]) -> tuple[dict[Node, Last], dict[str, Room]]:
+    """The same, with results written into memory that is kept from one call to the next.
+
+    To ask for memory takes as long as a small operation, and what is written where something else
+    was just read need not be fetched. What a call returns may lie there too, until the next call.
+
+    Args:
+        last: of straight-line code in its order, what each node is the last to look at.
+    """
+    found: dict[Node, Last] = {}
+    kept: dict[str, Room] = {}
+    free: list[str] = []
+    lodged: dict[str, str] = {}
+    for node, ends in last.items():
+        if ends.into:
+            room = lodged.pop(ends.into, None)
+        elif node.target in _TOLD and _dense(node):
+            value: Tensor = node.meta["val"]
+            wanted = Room(tuple(value.shape), value.dtype)
+            fitting = [name for name in free if kept[name] == wanted]
+            room = fitting[-1] if fitting else f"room_{len(kept)}"
+            kept.setdefault(room, wanted)
+            free = [name for name in free if name != room]
+            ends = Last(ends.dead, room, *_TOLD[node.target])
+        else:
+            room = None
+        if room is not None:
+            lodged[node.name] = room
+        found[node] = ends
+        free += [lodged.pop(dead.name) for dead in ends.dead if dead.name in lodged]
+    return found, kept
+
+
+def _dense(node: Node) -> bool:
+    value: Tensor = node.meta["val"]
+    return value.device.type == "cpu" and value.is_contiguous()
 
 
 def _layout(node: Node) -> tuple[object, ...]:

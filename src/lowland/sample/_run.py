@@ -18,7 +18,7 @@ from lowland.sample.target import Potential, Target
 # So many of a chain's slopes are kept for the virial ratio.
 _SLOPES_KEPT = 100
 # So many steps are made in one stride.
-_STRIDE = 128
+_STRIDE = 512
 # So many numbers of a stride's states are held before they are put where they are kept.
 _HELD = 1 << 20
 

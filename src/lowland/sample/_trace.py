@@ -17,9 +17,11 @@ from lowland._recording import (
     Recording,
     Untraceable,
     keep_freed_memory,
+    lifetimes,
     needed,
     record,
     rewrite,
+    rooms,
     same,
     without_changes,
 )
@@ -37,6 +39,7 @@ class Bound(NamedTuple):
     Attributes:
         slope: y to the energy `(n,)` and the gradient `(n, *event)`.
         gradient: y to the gradient alone.
+        passing: the same, for who has looked at what it returns when it is called again.
         captured: the tensors that the prologue looked at.
         versions: how often each had been changed in place by then.
         walled: whether a number that is not finite is written into the code, so that an energy may
@@ -45,6 +48,7 @@ class Bound(NamedTuple):
 
     slope: Slope
     gradient: Gradient
+    passing: Gradient
     captured: tuple[Tensor, ...]
     versions: list[int]
     walled: bool
@@ -88,6 +92,7 @@ class Trace:
         kept = needed(prologue, [node for node in used if node not in moving])
         self.steps, self.hoisted = len(both), len(kept)
         y = inputs[0].name
+        reused, self._rooms = rooms(lifetimes(alone, [gradient]))
         names = code.compile(
             [
                 f"def prologue({', '.join(['long', *code.attributes, *map(str, inputs[1:])])}):",
@@ -101,9 +106,15 @@ class Trace:
                 *(f"        {line}" for line in code.lines(alone, [gradient])),
                 f"        return {gradient.name}",
                 "    return slope, gradient",
+                f"def bind_passing({', '.join([*fixed, *self._rooms])}):",
+                f"    def passing({y}):",
+                *(f"        {line}" for line in code.lines(alone, [gradient], reused)),
+                f"        return {gradient.name}",
+                "    return passing",
             ]
         )
         self._prologue, self._bind = names["prologue"], names["bind"]
+        self._bind_passing = names["bind_passing"]
         self._takes_x = len(inputs) > 1
 
     def bind(self, x: Tensor | None, *, long: bool = True) -> Bound:
@@ -122,8 +133,10 @@ class Trace:
             # Detached, so that no graph is built; the memory, and so the weights, are the same.
             inputs = [tensor.detach() for tensor in attributes]
             fixed = self._prologue(long, *inputs, *([x] if self._takes_x else []))
+            kept = [room.empty() for room in self._rooms.values()] if long else []
         slope, gradient = self._bind(*fixed)
-        return Bound(slope, gradient, captured, versions, self.code.walled)
+        passing = self._bind_passing(*fixed, *kept) if long else gradient
+        return Bound(slope, gradient, passing, captured, versions, self.code.walled)
 
 
 def traced(

@@ -142,12 +142,14 @@ class Langevin:
         generator: torch.Generator,
     ) -> list[LangevinState]:
         """The last of so many states; none if it is not finite."""
-        y, gradient = state.y.clone(), state.gradient
-        downhill = target.downhill(y, count - 1)
-        for i, noise in enumerate(normals(count, generator, like=y), 1):
-            y.add_(gradient, alpha=-self.step_size).add_(noise, alpha=spread)
-            if i < count:
-                gradient = downhill(y)
+        y, step = state.y.clone(), -self.step_size
+        downhill, add = target.downhill(y, count - 1), y.add_
+        noises = normals(count, generator, like=y)
+        add(state.gradient, alpha=step)
+        add(next(noises), alpha=spread)
+        for noise in noises:
+            add(downhill(y), alpha=step)
+            add(noise, alpha=spread)
         energy, gradient = target.slope(y)
         finite = math.isfinite(float(energy.sum() + gradient.sum() + y.sum()))
         return [state._replace(y=y, energy=energy, gradient=gradient)] if finite else []

@@ -159,6 +159,8 @@ class Target:
     def downhill(self, y: Tensor, calls: int) -> Gradient:
         """The gradient of points like y, with as little around it as there can be.
 
+        What it returns may be written over when it is called again.
+
         Args:
             y: points `(n, *event)`.
             calls: how often it is going to be called, for all are counted now; no weight may be
@@ -173,7 +175,8 @@ class Target:
             bound = self._ready(y)
             if bound is None:
                 return self.gradient
-            found = bound.gradient
+            # Memory that was made in inference mode may be written to there only.
+            found = bound.passing if torch.is_inference_mode_enabled() else bound.gradient
         self.evaluations += calls * len(y)
         return found
 
