@@ -86,23 +86,20 @@ def source(generator: torch.Generator | None, *, like: Tensor) -> torch.Generato
 
 
 def normals(count: int, generator: torch.Generator, *, like: Tensor) -> Iterator[Tensor]:
-    """So many times what `normal_like` draws, each to be used before the next is asked for.
+    """So many times what `normal_like` draws, in blocks `(some, *like.shape)`.
 
-    The generator must be on the device of `like`.
+    Each is to be used before the next is asked for. The generator must be on the device of `like`.
     """
     options: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
     size = like.numel()
+    at_once = 1
     # A CPU draws in groups of 16: whole groups are the same numbers whether drawn apart or at once.
     if size % 16 == 0 and size <= _SMALL and like.device.type == "cpu":
-        # No more at once than stay near the core until they are used.
+        # No more than stay near the core until they are used.
         at_once = max(1, _NEAR // max(1, size))
-        for first in range(0, count, at_once):
-            shape = (min(at_once, count - first), *like.shape)
-            yield from torch.empty(shape, **options).normal_(generator=generator)
-    else:
-        noise = torch.empty(like.shape, **options)
-        for _ in range(count):
-            yield noise.normal_(generator=generator)
+    noise = torch.empty(min(at_once, count), *like.shape, **options)
+    for first in range(0, count, at_once):
+        yield noise[: count - first].normal_(generator=generator)
 
 
 def _where(generator: torch.Generator | None, like: Tensor) -> torch.device:

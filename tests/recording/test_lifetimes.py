@@ -44,7 +44,23 @@ def test_what_is_overwritten_is_not_needed_again(function: Callable[[Tensor], Te
         assert torch.equal(energy, wanted[0])
         assert torch.equal(gradient, wanted[1])
         assert torch.equal(bound.gradient(points), wanted[1])
+        with torch.inference_mode():
+            for _ in range(2):
+                assert torch.equal(bound.passing(points), wanted[1])
         assert torch.equal(points, given)
         # A second call makes something new, and leaves what the first returned as it is.
         bound.slope(3 * points)
         assert torch.equal(gradient, wanted[1])
+
+
+def test_memory_is_kept_from_one_call_to_the_next_for_who_does_not_look_back() -> None:
+    y = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
+    found = traced(lambda y, x: twice_used(y), y, None)
+    assert isinstance(found, Trace)
+    bound = found.bind(None)
+    with torch.inference_mode():
+        assert bound.passing(y).data_ptr() == bound.passing(2 * y).data_ptr()
+        assert bound.gradient(y).data_ptr() != bound.passing(y).data_ptr()
+    # For few calls it does not pay.
+    brief = found.bind(None, long=False)
+    assert brief.passing is brief.gradient

@@ -1,7 +1,7 @@
 """A computation on tensors as straight-line code, recorded once and run with no graph to build.
 
-`code` records and writes, `rewrites` puts cheaper operations in, `lifetimes` tells when memory can
-serve again.
+`code` records and writes, `interpreted` writes for torch's own interpreter, `rewrites` puts cheaper
+operations in, `lifetimes` tells when memory can serve again.
 """
 
 from lowland._recording.code import (
@@ -14,14 +14,17 @@ from lowland._recording.code import (
     record,
     same,
 )
-from lowland._recording.lifetimes import is_view, lifetimes, rooms, roots
+from lowland._recording.interpreted import interpreted, spelled
+from lowland._recording.lifetimes import Last, is_view, lifetimes, rooms, roots
 from lowland._recording.rewrites import rewrite, without_changes
 
 __all__ = [
     "REFUSALS",
+    "Last",
     "Recording",
     "Untraceable",
     "fingerprint",
+    "interpreted",
     "is_view",
     "keep_freed_memory",
     "lifetimes",
@@ -31,5 +34,6 @@ __all__ = [
     "rooms",
     "roots",
     "same",
+    "spelled",
     "without_changes",
 ]

@@ -25,6 +25,7 @@ from lowland._recording import (
     same,
     without_changes,
 )
+from lowland.sample._walk import Walk, agree, completed, stepped, written
 
 Function = Callable[[Tensor, Tensor | None], Tensor]
 Slope = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -39,7 +40,10 @@ class Bound(NamedTuple):
     Attributes:
         slope: y to the energy `(n,)` and the gradient `(n, *event)`.
         gradient: y to the gradient alone.
-        passing: the same, for who has looked at what it returns when it is called again.
+        passing: the same, for who has looked at what it returns when it is called again; in
+            inference mode only.
+        walk: what moves points y in place, for each of the noises `(steps, *y.shape)` by a step
+            times the slope and by a spread times the noise.
         captured: the tensors that the prologue looked at.
         versions: how often each had been changed in place by then.
         walled: whether a number that is not finite is written into the code, so that an energy may
@@ -49,6 +53,7 @@ class Bound(NamedTuple):
     slope: Slope
     gradient: Gradient
     passing: Gradient
+    walk: Walk
     captured: tuple[Tensor, ...]
     versions: list[int]
     walled: bool
@@ -93,6 +98,7 @@ class Trace:
         self.steps, self.hoisted = len(both), len(kept)
         y = inputs[0].name
         reused, self._rooms = rooms(lifetimes(alone, [gradient]))
+        everything = [*fixed, *self._rooms]
         names = code.compile(
             [
                 f"def prologue({', '.join(['long', *code.attributes, *map(str, inputs[1:])])}):",
@@ -106,7 +112,7 @@ class Trace:
                 *(f"        {line}" for line in code.lines(alone, [gradient])),
                 f"        return {gradient.name}",
                 "    return slope, gradient",
-                f"def bind_passing({', '.join([*fixed, *self._rooms])}):",
+                f"def bind_passing({', '.join(everything)}):",
                 f"    def passing({y}):",
                 *(f"        {line}" for line in code.lines(alone, [gradient], reused)),
                 f"        return {gradient.name}",
@@ -116,6 +122,7 @@ class Trace:
         self._prologue, self._bind = names["prologue"], names["bind"]
         self._bind_passing = names["bind_passing"]
         self._takes_x = len(inputs) > 1
+        self._walk = written(inputs[0], gradient, reused, everything)
 
     def bind(self, x: Tensor | None, *, long: bool = True) -> Bound:
         """Compute what does not depend on y, with the weights of the moment.
@@ -136,7 +143,21 @@ class Trace:
             kept = [room.empty() for room in self._rooms.values()] if long else []
         slope, gradient = self._bind(*fixed)
         passing = self._bind_passing(*fixed, *kept) if long else gradient
-        return Bound(slope, gradient, passing, captured, versions, self.code.walled)
+        walk = stepped(passing)
+        if long and self._walk is not None:
+            walk = completed(self._walk, [*fixed, *kept])
+        return Bound(slope, gradient, passing, walk, captured, versions, self.code.walled)
+
+    @property
+    def interpreted(self) -> bool:
+        """Whether torch's own interpreter makes the steps of a walk."""
+        return self._walk is not None
+
+    def check_walk(self, y: Tensor, x: Tensor | None) -> None:
+        """Step by step from now on, if the interpreter does not get to the same place from y."""
+        bound = self.bind(x)
+        if not agree(bound.walk, stepped(bound.passing), y):
+            self._walk = None
 
 
 def traced(
@@ -164,6 +185,7 @@ def traced(
         if rewritten:
             return traced(function, y, x, rewritten=False)
         return Untraceable(f"not traceable ({type(error).__name__}: {str(error)[:120]})")
+    trace.check_walk(y.detach(), x)
     return trace
 
 

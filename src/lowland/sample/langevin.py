@@ -142,14 +142,14 @@ class Langevin:
         generator: torch.Generator,
     ) -> list[LangevinState]:
         """The last of so many states; none if it is not finite."""
-        y, step = state.y.clone(), -self.step_size
-        downhill, add = target.downhill(y, count - 1), y.add_
-        noises = normals(count, generator, like=y)
-        add(state.gradient, alpha=step)
-        add(next(noises), alpha=spread)
-        for noise in noises:
-            add(downhill(y), alpha=step)
-            add(noise, alpha=spread)
+        y = state.y.clone()
+        walk = target.walk(y, count - 1)
+        known: Tensor | None = state.gradient
+        for noises in normals(count, generator, like=y):
+            if known is not None:
+                y.add_(known, alpha=-self.step_size).add_(noises[0], alpha=spread)
+                known, noises = None, noises[1:]
+            walk(y, noises, -self.step_size, spread)
         energy, gradient = target.slope(y)
         finite = math.isfinite(float(energy.sum() + gradient.sum() + y.sum()))
         return [state._replace(y=y, energy=energy, gradient=gradient)] if finite else []
@@ -165,10 +165,11 @@ class Langevin:
         """All of so many states; none if one is not finite."""
         y, gradient = state.y, state.gradient
         passed = []
-        for noise in normals(count, generator, like=y):
-            y = torch.add(y, gradient, alpha=-self.step_size).add_(noise, alpha=spread)
-            energy, gradient = target.slope(y)
-            passed.append(state._replace(y=y, energy=energy, gradient=gradient))
+        for noises in normals(count, generator, like=y):
+            for noise in noises.unbind():
+                y = torch.add(y, gradient, alpha=-self.step_size).add_(noise, alpha=spread)
+                energy, gradient = target.slope(y)
+                passed.append(state._replace(y=y, energy=energy, gradient=gradient))
         energies = torch.stack([each.energy for each in passed])
         finite = math.isfinite(float(energies.sum() + gradient.sum() + y.sum()))
         return passed if finite else []

@@ -17,6 +17,7 @@ from lowland.energy import Energy
 from lowland.latent import NoLatent
 from lowland.sample._threads import Works
 from lowland.sample._trace import Bound, Gradient, Slope, Trace, traced
+from lowland.sample._walk import Walk, stepped
 from lowland.sample.constraint import Constraint
 
 Potential = Callable[..., Tensor]
@@ -180,6 +181,19 @@ class Target:
         self.evaluations += calls * len(y)
         return found
 
+    def walk(self, y: Tensor, calls: int) -> Walk:
+        """What makes steps downhill with noise, as `downhill` gives the gradient.
+
+        Args:
+            y: points `(n, *event)` like those to come.
+            calls: how many steps are to come.
+        """
+        downhill = self.downhill(y, calls)
+        bound = self._bound.get((y.shape, y.dtype, y.device))
+        if bound is not None and downhill is bound.passing:
+            return bound.walk
+        return stepped(downhill)
+
     def kicks(self, y: Tensor, push: Tensor, calls: int) -> Kick:
         """What takes push times the gradient at its second argument from its first, in place.
 
@@ -265,9 +279,10 @@ class Target:
                 f"automatic derivative: {0 if last is None else last.calls} calls so far, and a "
                 f"trace is made at number {_CALLS_BEFORE_TRACE}"
             )
+        walked = "; Langevin steps by torch's interpreter" if last.trace.interpreted else ""
         return (
             f"trace of the automatic derivative: {last.trace.steps} operations a call, "
-            f"{last.trace.hoisted} once a run"
+            f"{last.trace.hoisted} once a run{walked}"
         )
 
     def _condition(self, n: int) -> Tensor | None:
