@@ -12,15 +12,16 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-fPIC", "-shared")
 FOLDER = Path("src", "lowland", "_native")
-SOURCE, LIBRARY = "lloyd.c", "kernels.so"
+LIBRARY = "kernels.so"
 
 
 def compiled(root: Path) -> bool:
     """Compile the kernels in the tree at `root`; whether that could be done."""
     compilers = [shlex.split(os.environ.get("CC", "")), ["cc"], ["gcc"], ["clang"]]
     folder = root / FOLDER
+    sources = sorted(map(str, folder.glob("*.c")))
     for compiler in filter(None, compilers):
-        command = [*compiler, *FLAGS, str(folder / SOURCE), "-o", str(folder / LIBRARY)]
+        command = [*compiler, *FLAGS, *sources, "-o", str(folder / LIBRARY)]
         try:
             made = subprocess.run(command, capture_output=True, text=True, check=False)
         except FileNotFoundError:

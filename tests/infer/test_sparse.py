@@ -1,6 +1,7 @@
 """Sparse codes: every method against scikit-learn, and every certificate against its definition."""
 
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Lasso as SklearnLasso
 
 import lowland as ll
+from lowland._native import kernels
 from lowland.capabilities import LinearDecoder
 from lowland.infer import proximal
 from lowland.infer.choose import infer
@@ -18,6 +20,19 @@ from lowland.infer.shrinkage import FISTA, ISTA, CyclicCoordinateDescent, follow
 from lowland.latent import Sparse
 
 F64 = torch.float64
+
+
+@pytest.fixture(autouse=True, scope="module", params=["compiled", "torch"])
+def _solver(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test here holds for the kernel and for what runs where none was compiled."""
+    if request.param == "compiled":
+        if kernels() is None:
+            pytest.skip("lowland was installed without a C compiler")
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(proximal, "library_for", lambda target: None)
+        yield
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:

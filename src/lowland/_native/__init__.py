@@ -8,7 +8,7 @@ import ctypes
 from functools import cache
 from pathlib import Path
 
-_POINTER, _LONG, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+_POINTER, _LONG, _INT, _DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_double
 
 
 @cache
@@ -42,4 +42,24 @@ def kernels() -> ctypes.CDLL | None:
         _INT,  # afresh
     ]
     library.lowland_lloyd.restype = _LONG
+    library.lowland_lasso.argtypes = [
+        _INT,  # width
+        _POINTER,  # gram
+        _POINTER,  # atoms
+        _LONG,  # k
+        _LONG,  # d
+        _DOUBLE,  # penalty
+        _DOUBLE,  # tolerance
+        _LONG,  # steps
+        _INT,  # single
+        _POINTER,  # y
+        _POINTER,  # b
+        _POINTER,  # start
+        _LONG,  # n
+        _POINTER,  # z
+        _POINTER,  # value
+        _POINTER,  # gap
+        _POINTER,  # made
+    ]
+    library.lowland_lasso.restype = _INT
     return library

@@ -16,6 +16,8 @@ from lowland.latent import Sparse
 
 # Pivots of a Gram matrix smaller than this part of the largest mean that atoms are dependent.
 _SINGULAR = 1e-10
+# An atom could be used if its correlation with the residual is within this part of the penalty.
+_TOUCHING = 1e-6
 
 
 def implicit(energy: Energy, y: Tensor, *, tolerance: float = 1e-12) -> Tensor:
@@ -75,7 +77,24 @@ def implicit(energy: Energy, y: Tensor, *, tolerance: float = 1e-12) -> Tensor:
     residual = target - torch.bmm(held.unsqueeze(1), atoms).squeeze(1)
     slope = torch.bmm(atoms, residual.unsqueeze(2)).squeeze(2)
     slope = slope - energy.latent.penalty * held.sign()
+    _require_unique(scale * decoder.weight.T.detach(), residual.detach(), active, energy.latent)
     gram = torch.bmm(atoms, atoms.mT).detach().double()
+    gram.diagonal(dim1=1, dim2=2).add_(1 - used)
+    factor = torch.linalg.cholesky(gram)
+    inverse = torch.cholesky_inverse(factor).to(slope.dtype)
+    step = torch.bmm(inverse, slope.unsqueeze(2)).squeeze(2) * used
+    return (z.scatter_add(1, index, step)).reshape(*batch, -1)
+
+
+def _require_unique(atoms: Tensor, residual: Tensor, active: Tensor, latent: Sparse) -> None:
+    """The atoms that could be used at no cost must be independent, whichever were chosen."""
+    touching = (residual @ atoms.T).abs() >= latent.penalty * (1 - _TOUCHING)
+    might = active | touching
+    width = max(1, int(might.sum(1).amax()))
+    index = might.to(torch.int8).topk(width, 1).indices
+    used = might.gather(1, index).double()
+    chosen = atoms[index].double() * used.unsqueeze(2)
+    gram = torch.bmm(chosen, chosen.mT)
     gram.diagonal(dim1=1, dim2=2).add_(1 - used)
     factor, failed = torch.linalg.cholesky_ex(gram)
     pivots = factor.diagonal(dim1=1, dim2=2)
@@ -85,6 +104,3 @@ def implicit(energy: Energy, y: Tensor, *, tolerance: float = 1e-12) -> Tensor:
             f"The atoms used by item {int(torch.nonzero(singular)[0])} are linearly dependent, so "
             f"its best code is not unique and has no slopes. Remove atoms that repeat others."
         )
-    inverse = torch.cholesky_inverse(factor).to(slope.dtype)
-    step = torch.bmm(inverse, slope.unsqueeze(2)).squeeze(2) * used
-    return (z.scatter_add(1, index, step)).reshape(*batch, -1)

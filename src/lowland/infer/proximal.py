@@ -1,6 +1,7 @@
 """Choose how to find sparse codes with a linear decoder; every answer carries its duality gap."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from lowland.capabilities import LinearDecoder
 from lowland.infer.active_set import Solved, active_set
 from lowland.infer.lasso import Lasso, certificate, lasso, targets
+from lowland.infer.native_lasso import library_for, native_lasso
 from lowland.infer.result import Inference
 from lowland.infer.search import Search
 from lowland.infer.shrinkage import FISTA, shrink_until
@@ -56,7 +58,9 @@ def _unpenalised(problem: Lasso, target: Tensor, dtype: torch.dtype) -> Solved:
 
 def _newton(problem: Lasso, target: Tensor, dtype: torch.dtype, search: Search) -> Solved:
     """By the fastest method, and what it leaves open by slower ones that stand more."""
-    found = updated_inverse(
+    library = library_for(target)
+    fastest = updated_inverse if library is None else partial(native_lasso, library)
+    found = fastest(
         problem,
         target,
         start=search.start,
