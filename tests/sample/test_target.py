@@ -119,6 +119,34 @@ def test_weights_and_options_changed_afterwards_are_seen(part: str) -> None:
     assert torch.equal(after, Target(energy, trace=False).slope(y)[1])
 
 
+@pytest.mark.parametrize("again", [True, False])
+def test_another_tensor_in_the_place_of_one_is_seen(again: bool) -> None:
+    class Weighted(ll.Energy):
+        """An energy that looks at a tensor which is neither a parameter nor a buffer."""
+
+        def __init__(self) -> None:
+            super().__init__((2,))
+            self.way = [torch.tensor([1.0, 2.0])]
+
+        def forward(
+            self, y: torch.Tensor, *, x: torch.Tensor | None = None, z: torch.Tensor | None = None
+        ) -> torch.Tensor:
+            return (self.way[0] * y).cos().sum(-1)
+
+    energy, y = Weighted(), noise(8, 2)
+    target = Target(energy)
+    for _ in range(CALLS):
+        target.slope(y)
+    assert target.traced(y)
+    energy.way[0] = torch.tensor([3.0, 4.0])
+    if again:
+        target = Target(energy)
+    for _ in range(CALLS):
+        _, gradient = target.slope(y)
+        assert torch.equal(gradient, -(energy.way[0] * y).sin() * energy.way[0])
+    assert target.traced(y)
+
+
 def test_a_trace_serves_targets_with_another_condition() -> None:
     energy = ll.energies.LeastSquares(torch.ones(1, 1), torch.zeros(1), event=(1,))
     y, x = noise(4, 1), noise(4, 1)

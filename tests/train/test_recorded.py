@@ -136,6 +136,52 @@ def test_a_recording_is_made_when_it_pays_and_renewed_when_it_must(
     assert ask() is None
 
 
+class Weighted(ll.Energy):
+    """An energy that looks at tensors which are neither parameters nor buffers."""
+
+    def __init__(self) -> None:
+        super().__init__((2,))
+        self.a = nn.Parameter(torch.ones(2))
+        self.alone, self.several = noise(2, seed=3), [noise(2, seed=4), noise(2, seed=5)]
+        self.named, self.part = {"shift": noise(2, seed=6)}, nn.Module()
+        self.part.inner = (noise(2, seed=7),)
+
+    def forward(self, y: Tensor, *, x: Tensor | None = None, z: Tensor | None = None) -> Tensor:
+        way = self.alone * self.several[0] - self.several[1] * self.part.inner[0]
+        return (self.a * y * way + self.named["shift"]).square().sum(-1)
+
+
+CHANGES: dict[str, Callable[[Weighted], object]] = {
+    "alone": lambda e: setattr(e, "alone", noise(2, seed=8)),
+    "list": lambda e: setattr(e, "several", [noise(2, seed=8), noise(2, seed=9)]),
+    "in a list": lambda e: e.several.__setitem__(1, noise(2, seed=8)),
+    "in a dict": lambda e: e.named.__setitem__("shift", noise(2, seed=8)),
+    "of a part": lambda e: setattr(e.part, "inner", (noise(2, seed=8),)),
+    "in place": lambda e: e.alone.add_(1.0),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_another_tensor_in_the_place_of_one_is_noticed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_CALLS_BEFORE_RECORDING", 2)
+    energy, y = Weighted(), noise(6, 2)
+    ask = functools.partial(recorded, energy, "pair", pair(energy), y, y)
+    assert [ask() is None for _ in range(3)] == [True, False, False]
+    CHANGES[name](energy)
+    found = [ask() for _ in range(3)]
+    # It is recorded anew when that pays again; in place nothing has to be.
+    assert [one is None for one in found] == [name != "in place", False, False]
+    value, _, gradient = automatic(energy, y, y)
+    for one in found:
+        if one is not None:
+            assert value is not None
+            assert gradient is not None
+            assert torch.equal(one.values[0], value)
+            assert torch.equal(one.gradients["a"], gradient)
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.1])
 def test_training_goes_the_same_way_with_and_without(
     alpha: float, monkeypatch: pytest.MonkeyPatch

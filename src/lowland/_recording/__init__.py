@@ -1,7 +1,8 @@
 """A computation on tensors as straight-line code, recorded once and run with no graph to build.
 
 `code` records and writes, `interpreted` writes for torch's own interpreter, `rewrites` puts cheaper
-operations in, `lifetimes` tells when memory can serve again.
+operations in, `lifetimes` tells when memory can serve again, `constants` whether tensors that were
+looked at are still in place.
 """
 
 from lowland._recording.code import (
@@ -14,6 +15,7 @@ from lowland._recording.code import (
     record,
     same,
 )
+from lowland._recording.constants import Place, places
 from lowland._recording.interpreted import interpreted, spelled
 from lowland._recording.lifetimes import Last, is_view, lifetimes, rooms, roots
 from lowland._recording.rewrites import rewrite, without_changes
@@ -21,6 +23,7 @@ from lowland._recording.rewrites import rewrite, without_changes
 __all__ = [
     "REFUSALS",
     "Last",
+    "Place",
     "Recording",
     "Untraceable",
     "fingerprint",
@@ -29,6 +32,7 @@ __all__ = [
     "keep_freed_memory",
     "lifetimes",
     "needed",
+    "places",
     "record",
     "rewrite",
     "rooms",

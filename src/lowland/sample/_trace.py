@@ -9,16 +9,18 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from lowland._recording import (
     REFUSALS,
+    Place,
     Recording,
     Untraceable,
     keep_freed_memory,
     lifetimes,
     needed,
+    places,
     record,
     rewrite,
     rooms,
@@ -48,6 +50,7 @@ class Bound(NamedTuple):
         versions: how often each had been changed in place by then.
         walled: whether a number that is not finite is written into the code, so that an energy may
             be infinite where its slope is finite.
+        places: where tensors that were looked at are kept as plain attributes.
     """
 
     slope: Slope
@@ -57,9 +60,12 @@ class Bound(NamedTuple):
     captured: tuple[Tensor, ...]
     versions: list[int]
     walled: bool
+    places: list[Place]
 
     def stale(self) -> bool:
-        """Whether a tensor was changed in place since."""
+        """Whether a tensor was changed in place since, or another one put in its place."""
+        if self.places and not all(place.kept() for place in self.places):
+            return True
         return list(map(_VERSION, self.captured)) != self.versions
 
 
@@ -68,18 +74,22 @@ class Trace:
 
     Args:
         recorded: what the recorder noted: inputs y and perhaps x, outputs energy and gradient.
+        owner: the module whose function it is, if it is one's.
         rewritten: whether cheaper operations may take the place of recorded ones.
 
     Raises:
         ValueError: an operation draws random numbers or changes a tensor in place.
     """
 
-    def __init__(self, recorded: GraphModule, *, rewritten: bool = True) -> None:
+    def __init__(
+        self, recorded: GraphModule, *, owner: nn.Module | None = None, rewritten: bool = True
+    ) -> None:
         without_changes(recorded)
         if rewritten:
             given = next(node for node in recorded.graph.nodes if node.op == "placeholder")
             rewrite(recorded.graph, given)
         self.code = code = Recording(recorded)
+        self._places = [] if owner is None else places(owner, code.attributes.values())
         (energy, gradient), inputs = code.outputs, code.inputs
         moving: set[Node] = {inputs[0]}
         body, prologue = [], []
@@ -124,6 +134,10 @@ class Trace:
         self._takes_x = len(inputs) > 1
         self._walk = written(inputs[0], gradient, reused, everything)
 
+    def displaced(self) -> bool:
+        """Whether another tensor was put in the place of one that was looked at."""
+        return not all(place.kept() for place in self._places)
+
     def bind(self, x: Tensor | None, *, long: bool = True) -> Bound:
         """Compute what does not depend on y, with the weights of the moment.
 
@@ -146,7 +160,8 @@ class Trace:
         walk = stepped(passing)
         if long and self._walk is not None:
             walk = completed(self._walk, [*fixed, *kept])
-        return Bound(slope, gradient, passing, walk, captured, versions, self.code.walled)
+        walled = self.code.walled
+        return Bound(slope, gradient, passing, walk, captured, versions, walled, self._places)
 
     @property
     def interpreted(self) -> bool:
@@ -161,7 +176,12 @@ class Trace:
 
 
 def traced(
-    function: Function, y: Tensor, x: Tensor | None, *, rewritten: bool = True
+    function: Function,
+    y: Tensor,
+    x: Tensor | None,
+    *,
+    owner: nn.Module | None = None,
+    rewritten: bool = True,
 ) -> Trace | Untraceable:
     """Record the slope of a function at y, or say why that cannot be done.
 
@@ -175,7 +195,7 @@ def traced(
     if isinstance(recorded, Untraceable):
         return recorded
     try:
-        trace = Trace(recorded, rewritten=rewritten)
+        trace = Trace(recorded, owner=owner, rewritten=rewritten)
         bound = trace.bind(x)
         for points in (y.detach(), 0.5 * y.detach().flip(0)):
             found, wanted = bound.slope(points), _slope(function, points, x)
@@ -183,7 +203,7 @@ def traced(
                 raise ValueError("the trace does not give the same values")
     except REFUSALS as error:
         if rewritten:
-            return traced(function, y, x, rewritten=False)
+            return traced(function, y, x, owner=owner, rewritten=False)
         return Untraceable(f"not traceable ({type(error).__name__}: {str(error)[:120]})")
     trace.check_walk(y.detach(), x)
     return trace

@@ -49,7 +49,10 @@ class Target:
     The slope comes from the first of these that there is: the closed form that the energy offers
     (`lowland.capabilities.Slopes`); a trace of the automatic derivative in which everything that
     does not depend on y is computed once a run; the automatic derivative itself. The trace is made
-    after some calls with the same shapes and is used only if it returns the same bits.
+    after some calls with the same shapes and is used only if it returns the same bits. It follows
+    weights, options and modes of a module, and tensors that are its attributes, alone or in a list,
+    tuple or dict; a tensor from anywhere else, such as a closure, is changed in place or stays what
+    it was when it was traced.
 
     Args:
         potential: an energy without a latent, or any function from `(n, *event)` to `(n,)`, called
@@ -323,6 +326,7 @@ class Target:
         key = (y.shape, y.dtype, y.device)
         bound = self._bound.get(key)
         if bound is None or bound.stale():
+            self._bound.pop(key, None)
             bound = self._bind(key, y)
         return bound
 
@@ -334,12 +338,15 @@ class Target:
         if recorder.refused is not None:
             return None
         x = self._condition(len(y))
+        if recorder.trace is not None and recorder.trace.displaced():
+            recorder.trace, recorder.calls = None, 0
         if recorder.trace is None:
             recorder.calls += 1
             if recorder.calls < _CALLS_BEFORE_TRACE:
                 return None
             with torch.inference_mode(False):
-                found = traced(self._function, _usable(y), x)
+                owner = self.potential if isinstance(self.potential, nn.Module) else None
+                found = traced(self._function, _usable(y), x, owner=owner)
             if isinstance(found, Untraceable):
                 recorder.refused = found.reason
                 return None

@@ -21,6 +21,7 @@ from lowland._recording import (
     is_view,
     keep_freed_memory,
     needed,
+    places,
     record,
     roots,
     same,
@@ -63,8 +64,8 @@ class RecordedLoss:
 
     Args:
         recorded: what the recorder noted: outputs are the scalars, then the gradients.
-        parameters: all of them, by name.
-        names: those that have a gradient, in order.
+        energy: whose loss it is.
+        names: the parameters that have a gradient, in order.
         scalars: how many scalars there are.
 
     Raises:
@@ -74,15 +75,17 @@ class RecordedLoss:
     def __init__(
         self,
         recorded: GraphModule,
-        parameters: dict[str, nn.Parameter],
+        energy: nn.Module,
         names: list[str],
         scalars: int,
     ) -> None:
+        parameters = dict(energy.named_parameters())
         code = Recording(recorded)
         body = needed(code.calls, code.outputs)
         returned = [node.name for node in code.outputs[:scalars]]
         returned += _own(body, code.outputs[scalars:])
         self._attributes = list(code.attributes.values())
+        self._places = places(energy, self._attributes)
         self._names, self._scalars = names, scalars
         self._parameters = list(parameters.values())
         self._needs = [parameter.requires_grad for parameter in self._parameters]
@@ -101,6 +104,10 @@ class RecordedLoss:
         """Whether a parameter has been frozen, or set free, since."""
         return [parameter.requires_grad for parameter in self._parameters] != self._needs
 
+    def displaced(self) -> bool:
+        """Whether another tensor was put in the place of one that was looked at."""
+        return not all(place.kept() for place in self._places)
+
     def __call__(self, *inputs: Tensor) -> Found:
         """The scalars and the gradients, with the weights of the moment."""
         keep_freed_memory()
@@ -114,7 +121,9 @@ def recorded(energy: nn.Module, kind: Hashable, loss: Loss, *inputs: Tensor) -> 
     """The loss at the inputs and its gradient by a recording, or None where there is none (yet).
 
     The recording is made after some calls with the same shapes, and is used only if it gives what
-    the automatic derivative gives: on a CPU the same bits.
+    the automatic derivative gives: on a CPU the same bits. It follows weights, options, modes, and
+    tensors that are attributes of the energy or of its parts, alone or in a list, tuple or dict. A
+    tensor from anywhere else is changed in place or stays what it was when it was recorded.
 
     Args:
         energy: whose parameters the loss is to be differentiated in.
@@ -126,6 +135,9 @@ def recorded(energy: nn.Module, kind: Hashable, loss: Loss, *inputs: Tensor) -> 
     slot = _SLOTS.setdefault(energy, {}).setdefault((kind, shapes, fingerprint(energy)), _Slot())
     if slot.refused is not None:
         return None
+    if slot.run is not None and slot.run.displaced():
+        # What is replaced all the time is not to be recorded all the time.
+        slot.run, slot.calls = None, 0
     if slot.run is None or slot.run.outdated():
         slot.calls += 1
         if slot.calls < _CALLS_BEFORE_RECORDING:
@@ -140,8 +152,7 @@ def recorded(energy: nn.Module, kind: Hashable, loss: Loss, *inputs: Tensor) -> 
 
 def recording(energy: nn.Module, loss: Loss, *inputs: Tensor) -> RecordedLoss | Untraceable:
     """Record the loss and its derivative at these inputs, or say why that cannot be done."""
-    parameters = dict(energy.named_parameters())
-    trained = {name: part for name, part in parameters.items() if part.requires_grad}
+    trained = {name: part for name, part in energy.named_parameters() if part.requires_grad}
     try:
         values, wanted = _automatic(loss, trained, *inputs)
     except RuntimeError as error:
@@ -156,7 +167,7 @@ def recording(energy: nn.Module, loss: Loss, *inputs: Tensor) -> RecordedLoss | 
     if isinstance(noted, Untraceable):
         return noted
     try:
-        made = RecordedLoss(noted, parameters, names, len(values))
+        made = RecordedLoss(noted, energy, names, len(values))
         for points in (inputs, tuple(part.flip(0) for part in inputs)):
             found, (values, wanted) = made(*points), _automatic(loss, trained, *points)
             pairs: list[tuple[Tensor | None, Tensor]] = [*zip(found.values, values, strict=True)]
