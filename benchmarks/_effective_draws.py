@@ -3,6 +3,7 @@
 import importlib.util
 import math
 from collections.abc import Callable
+from statistics import median
 from typing import Any, NamedTuple
 
 import torch
@@ -94,36 +95,61 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
 }
 
 
-def ess() -> None:
+class Found(NamedTuple):
+    """What a sampler gave for one seed.
+
+    Attributes:
+        ess: effective draws for 1,000 gradients of a chain.
+        verdicts: what its draws say of themselves.
+    """
+
+    ess: float
+    verdicts: tuple[str, ...] = ()
+
+
+def ess(seeds: int) -> None:
     """Effective draws for a gradient, the warm-up included, from starts of N(0, 1)."""
     for name, make in PROBLEMS.items():
         problem = make()
-        generator = torch.Generator().manual_seed(0)
-        start = torch.randn(64, problem.size, generator=generator)
-        samplers: list[tuple[str, HMC | MALA]] = [("HMC", HMC()), ("MALA", MALA())]
-        found, said = {}, {}
-        for label, sampler in samplers:
-            draws = run(
-                sampler, problem.potential, start, steps=500, warmup=500, generator=generator
-            )
-            found[label] = 1000 * draws.diagnostics.ess_per_gradient
-            said[label] = draws.diagnostics.verdicts
-        if importlib.util.find_spec("blackjax"):
-            found["blackjax ChEES"] = chees(problem, start)
-        print(f"  {name}: ESS for 1,000 gradients of a chain")
-        for label, value in found.items():
-            print(f"    {label:20}{value:8.2f}", flush=True)
-            for verdict in said.get(label, ()):
-                print(f"      ! {verdict}")
+        found: dict[str, list[Found]] = {}
+        for seed in range(seeds):
+            for label, one in contestants(problem, seed).items():
+                found.setdefault(label, []).append(one)
+        print(f"  {name}: ESS for 1,000 gradients of a chain, median of {seeds} seeds (range)")
+        middle = {label: median(one.ess for one in all_) for label, all_ in found.items()}
+        for label, all_ in found.items():
+            low, high = min(one.ess for one in all_), max(one.ess for one in all_)
+            print(f"    {label:20}{middle[label]:8.2f}  ({low:.2f}-{high:.2f})", flush=True)
+            for verdict in all_[0].verdicts:
+                print(f"      ! first seed: {verdict}")
         if problem.judged and "blackjax ChEES" in found:
-            met = "met" if found["HMC"] >= found["blackjax ChEES"] else "MISSED"
+            met = "met" if middle["HMC"] >= middle["blackjax ChEES"] else "MISSED"
             print(f"    HMC against blackjax ChEES, target ≥ 1: {met}")
         if name == "double well":
-            named = any("stayed in a part" in verdict for verdict in said["MALA"])
-            print(f"    chains that stay in one well are named: {'met' if named else 'MISSED'}")
+            named = sum(
+                any("stayed in a part" in verdict for verdict in one.verdicts)
+                for one in found["MALA"]
+            )
+            met = "met" if named == seeds else "MISSED"
+            print(f"    chains that stay in one well are named for {named} of {seeds} seeds: {met}")
 
 
-def chees(problem: Problem, start: Tensor) -> float:
+def contestants(problem: Problem, seed: int) -> dict[str, Found]:
+    """Every sampler from the same starts."""
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.randn(64, problem.size, generator=generator)
+    samplers: list[tuple[str, HMC | MALA]] = [("HMC", HMC()), ("MALA", MALA())]
+    found = {}
+    for label, sampler in samplers:
+        draws = run(sampler, problem.potential, start, steps=500, warmup=500, generator=generator)
+        diagnostics = draws.diagnostics
+        found[label] = Found(1000 * diagnostics.ess_per_gradient, tuple(diagnostics.verdicts))
+    if importlib.util.find_spec("blackjax"):
+        found["blackjax ChEES"] = Found(chees(problem, start, seed))
+    return found
+
+
+def chees(problem: Problem, start: Tensor, seed: int) -> float:
     """The peer's adaptation and draws, as many of each."""
     import blackjax
     import jax
@@ -136,12 +162,12 @@ def chees(problem: Problem, start: Tensor) -> float:
     chains = len(start)
     tune = blackjax.chees_adaptation(density, chains)
     (states, settings), info = tune.run(
-        jax.random.key(0), jax.numpy.asarray(start.numpy()), 0.1, optax.adam(0.02), 500
+        jax.random.key(2 * seed), jax.numpy.asarray(start.numpy()), 0.1, optax.adam(0.02), 500
     )
     gradients = float(np.asarray(info.info.num_integration_steps).reshape(500, -1)[:, 0].sum())
     step = jax.jit(jax.vmap(blackjax.dynamic_hmc(density, **settings).step))
     kept = []
-    for key in jax.random.split(jax.random.key(1), 500):
+    for key in jax.random.split(jax.random.key(2 * seed + 1), 500):
         states, told = step(jax.random.split(key, chains), states)
         gradients += float(np.asarray(told.num_integration_steps).max())
         kept.append(np.asarray(states.position))
