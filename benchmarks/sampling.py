@@ -16,8 +16,9 @@ Peers that are not installed are left out: `pip install torchebm ebmkit "jax[cpu
 gradient evaluations in lock step for a second.
 `ess`: least bulk ESS of an element for a gradient of a chain, the warm-up included, 64 chains from
 N(0, 1): Gaussians in 100 dimensions turned by a random rotation, a double well of height 8, Neal's
-funnel in 10 dimensions, and the eight schools, not centred; the median of `--seeds` runs. What the draws say of themselves is
-printed below each figure, for where chains are stuck the ESS means nothing.
+funnel in 10 dimensions, and the eight schools, not centred; the median of `--seeds` runs. What the
+draws say of themselves is printed below each figure, for where chains are stuck the ESS means
+nothing.
 """
 
 import argparse

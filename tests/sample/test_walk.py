@@ -12,7 +12,7 @@ import lowland as ll
 from lowland._random import normal_like, normals
 from lowland.sample import Langevin, Target, advance
 from lowland.sample._trace import Trace, traced
-from lowland.sample._walk import stepped
+from lowland.sample._walk import stepped, toured
 
 # The package has a function of the name of the folder that it is in.
 _walk = importlib.import_module("lowland.sample._walk")
@@ -51,14 +51,20 @@ def test_the_interpreter_walks_as_single_steps_do(name: str) -> None:
     trace = trace_of(SURFACES[name], y)
     assert trace.interpreted
     bound, noises = trace.bind(None), torch.randn(5, *y.shape, generator=seeded(1))
-    wanted = y.clone()
+    wanted, seen = y.clone(), []
     for noise in noises:
         wanted.add_(bound.gradient(wanted), alpha=-0.01).add_(noise, alpha=0.2)
+        seen.append((wanted.clone(), *bound.slope(wanted)))
     for walk in (bound.walk, stepped(bound.gradient), trace.bind(None, long=False).walk):
         with torch.inference_mode():
             found = y.clone()
             walk(found, noises, -0.01, 0.2)
         assert torch.equal(found, wanted)
+    for tour in (bound.tour, toured(bound.slope)):
+        steps = tour(y, bound.gradient(y), noises, -0.01, 0.2)
+        assert len(steps) == len(noises)
+        for found, passed in zip(steps, seen, strict=True):
+            assert all(map(torch.equal, found, passed))
 
 
 def test_without_the_interpreter_nothing_changes_but_the_pace(
@@ -89,7 +95,7 @@ def test_without_the_interpreter_nothing_changes_but_the_pace(
 def test_a_walk_that_goes_elsewhere_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     y = torch.randn(8, 2, 6, 6, generator=seeded())
     assert trace_of(SURFACES["perceptron"], y).interpreted
-    monkeypatch.setattr(_walk, "interpreted", lambda source, name: lambda y, *rest: y.mul_(2))
+    monkeypatch.setattr(_walk, "interpreted", lambda source, name: lambda y, *rest: [])
     assert not trace_of(SURFACES["perceptron"], y).interpreted
 
 

@@ -27,10 +27,20 @@ from lowland._recording import (
     same,
     without_changes,
 )
-from lowland.sample._walk import Walk, agree, completed, stepped, written
+from lowland.sample._walk import (
+    Body,
+    Slope,
+    Tour,
+    Walk,
+    agree,
+    completed,
+    stepped,
+    tour_of,
+    toured,
+    walk_of,
+)
 
 Function = Callable[[Tensor, Tensor | None], Tensor]
-Slope = Callable[[Tensor], tuple[Tensor, Tensor]]
 Gradient = Callable[[Tensor], Tensor]
 
 _VERSION = operator.attrgetter("_version")
@@ -45,7 +55,8 @@ class Bound(NamedTuple):
         passing: the same, for who has looked at what it returns when it is called again; in
             inference mode only.
         walk: what moves points y in place, for each of the noises `(steps, *y.shape)` by a step
-            times the slope and by a spread times the noise.
+            times the slope and by a spread times the noise; in inference mode only.
+        tour: what makes the same steps and keeps each.
         captured: the tensors that the prologue looked at.
         versions: how often each had been changed in place by then.
         walled: whether a number that is not finite is written into the code, so that an energy may
@@ -57,6 +68,7 @@ class Bound(NamedTuple):
     gradient: Gradient
     passing: Gradient
     walk: Walk
+    tour: Tour
     captured: tuple[Tensor, ...]
     versions: list[int]
     walled: bool
@@ -132,7 +144,9 @@ class Trace:
         self._prologue, self._bind = names["prologue"], names["bind"]
         self._bind_passing = names["bind_passing"]
         self._takes_x = len(inputs) > 1
-        self._walk = written(inputs[0], gradient, reused, everything)
+        self._walk = walk_of(Body(inputs[0], [gradient], reused, everything))
+        ends = lifetimes(both, [energy, gradient])
+        self._tour = tour_of(Body(inputs[0], [energy, gradient], ends, fixed))
 
     def displaced(self) -> bool:
         """Whether another tensor was put in the place of one that was looked at."""
@@ -157,22 +171,24 @@ class Trace:
             kept = [room.empty() for room in self._rooms.values()] if long else []
         slope, gradient = self._bind(*fixed)
         passing = self._bind_passing(*fixed, *kept) if long else gradient
-        walk = stepped(passing)
-        if long and self._walk is not None:
+        walk, tour = stepped(passing), toured(slope)
+        if long and self._walk is not None and self._tour is not None:
             walk = completed(self._walk, [*fixed, *kept])
+            tour = completed(self._tour, fixed)
         walled = self.code.walled
-        return Bound(slope, gradient, passing, walk, captured, versions, walled, self._places)
+        return Bound(slope, gradient, passing, walk, tour, captured, versions, walled, self._places)
 
     @property
     def interpreted(self) -> bool:
-        """Whether torch's own interpreter makes the steps of a walk."""
-        return self._walk is not None
+        """Whether torch's own interpreter makes the steps of Langevin dynamics."""
+        return self._walk is not None and self._tour is not None
 
-    def check_walk(self, y: Tensor, x: Tensor | None) -> None:
-        """Step by step from now on, if the interpreter does not get to the same place from y."""
-        bound = self.bind(x)
-        if not agree(bound.walk, stepped(bound.passing), y):
-            self._walk = None
+    def check_steps(self, y: Tensor, x: Tensor | None) -> None:
+        """Let Python make the steps, if the interpreter does not pass the same places from y."""
+        one = self.bind(x)
+        walks, tours = (one.walk, stepped(one.passing)), (one.tour, toured(one.slope))
+        if not agree(walks, tours, y):
+            self._walk = self._tour = None
 
 
 def traced(
@@ -205,7 +221,7 @@ def traced(
         if rewritten:
             return traced(function, y, x, owner=owner, rewritten=False)
         return Untraceable(f"not traceable ({type(error).__name__}: {str(error)[:120]})")
-    trace.check_walk(y.detach(), x)
+    trace.check_steps(y.detach(), x)
     return trace
 
 

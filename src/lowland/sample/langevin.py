@@ -164,12 +164,12 @@ class Langevin:
     ) -> list[LangevinState]:
         """All of so many states; none if one is not finite."""
         y, gradient = state.y, state.gradient
+        tour = target.tour(y, count)
         passed = []
         for noises in normals(count, generator, like=y):
-            for noise in noises.unbind():
-                y = torch.add(y, gradient, alpha=-self.step_size).add_(noise, alpha=spread)
-                energy, gradient = target.slope(y)
-                passed.append(state._replace(y=y, energy=energy, gradient=gradient))
+            steps = tour(y, gradient, noises, -self.step_size, spread)
+            passed += [state._replace(y=y, energy=e, gradient=g) for y, e, g in steps]
+            y, _, gradient = steps[-1]
         energies = torch.stack([each.energy for each in passed])
         finite = math.isfinite(float(energies.sum() + gradient.sum() + y.sum()))
         return passed if finite else []

@@ -16,8 +16,8 @@ from lowland.capabilities import Conditionals, SamplesConditionals
 from lowland.energy import Energy
 from lowland.latent import NoLatent
 from lowland.sample._threads import Works
-from lowland.sample._trace import Bound, Gradient, Slope, Trace, traced
-from lowland.sample._walk import Walk, stepped
+from lowland.sample._trace import Bound, Gradient, Trace, traced
+from lowland.sample._walk import Slope, Tour, Walk, stepped, toured
 from lowland.sample.constraint import Constraint
 
 Potential = Callable[..., Tensor]
@@ -196,6 +196,14 @@ class Target:
         if bound is not None and downhill is bound.passing:
             return bound.walk
         return stepped(downhill)
+
+    def tour(self, y: Tensor, calls: int) -> Tour:
+        """What makes the same steps as a walk and keeps each, as `steepness` gives the slope."""
+        slope = self.steepness(y, calls)
+        bound = self._bound.get((y.shape, y.dtype, y.device))
+        if bound is not None and slope is bound.slope:
+            return bound.tour
+        return toured(slope)
 
     def kicks(self, y: Tensor, push: Tensor, calls: int) -> Kick:
         """What takes push times the gradient at its second argument from its first, in place.
