@@ -200,30 +200,29 @@ class MALA:
         """The end of the steps, in tensors of its own; None if a ratio on the way is not finite."""
         # What is made outside inference mode stays ordinary, though it is changed inside.
         y, energy, gradient = (part.clone() for part in state[:3])
-        weight, taken, ratios = (torch.zeros_like(energy) for _ in range(3))
+        ratios, weights = (energy.new_empty((steps, len(energy))) for _ in range(2))
         log_step, learned = float(state.log_step), float(state.learned)
         with torch.inference_mode() if target.traced(y) else torch.no_grad():
-            each = like(weight, y)
+            each = weights.reshape(steps, len(y), *[1] * (y.dim() - 1)).unbind()
             units = target.released(normal((steps, *y.shape), generator, like=y))
             levels = uniform((steps, len(y)), generator, like=energy).log_()
             slope = target.steepness(y, steps)
-            for unit, level in zip(units.unbind(), levels.unbind(), strict=True):
+            rows = (part.unbind() for part in (units, levels, ratios, weights))
+            for unit, level, ratio, weight, shaped in zip(*rows, each, strict=True):
                 eta = math.exp(log_step)
                 spread = math.sqrt(2 / beta * eta)
                 proposal = torch.add(y, unit, alpha=spread).add_(gradient, alpha=-eta)
                 new_energy, new_gradient = slope(proposal)
                 both = gradient + new_gradient
                 work = dot(both, torch.sub(unit, both, alpha=eta / 2 / spread))
-                ratio = torch.sub(energy, new_energy).add_(work, alpha=spread / 2)
+                torch.sub(energy, new_energy, out=ratio).add_(work, alpha=spread / 2)
                 if beta != 1:
                     ratio.mul_(beta)
-                ratios.add_(ratio)
                 torch.lt(level, ratio, out=weight)
                 # Between finite numbers a weight of 0 or 1 gives the one or the other.
-                y.lerp_(proposal, each)
-                gradient.lerp_(new_gradient, each)
+                y.lerp_(proposal, shaped)
+                gradient.lerp_(new_gradient, shaped)
                 energy.lerp_(new_energy, weight)
-                taken.add_(weight)
                 learned += 1
                 likely = float(probability(ratio, None).sum()) / len(y)
                 log_step = self._next(log_step, learned, likely)
@@ -233,7 +232,7 @@ class MALA:
             y=y,
             energy=energy,
             gradient=gradient,
-            rejected=state.rejected + (steps - taken).to(torch.int64),
+            rejected=state.rejected + weights.sum(0).neg_().add_(steps).to(torch.int64),
             log_step=torch.full_like(state.log_step, log_step),
             learned=torch.full_like(state.learned, learned),
         )

@@ -142,7 +142,7 @@ def move(
             end: Any = sampler.flight(target, state, steps, beta, generator)
         else:
             end = advance(sampler, target, start, steps, beta, generator, like=like)
-    taken = 1 - end.rejected.to(end.energy.dtype).mean() / max(steps, 1)
+    taken = end.rejected.to(end.energy.dtype).mean().div_(-max(steps, 1)).add_(1.0)
     return Moved(end.y, taken, _keep(end))
 
 
