@@ -45,6 +45,3 @@ class Kernels(BuildHookInterface):  # type: ignore[type-arg]
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["tag"] = f"py3-none-{platform}"
 
-
-if __name__ == "__main__":
-    sys.exit(not compiled(Path(__file__).parent))
