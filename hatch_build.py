@@ -44,4 +44,3 @@ class Kernels(BuildHookInterface):  # type: ignore[type-arg]
         build_data["pure_python"] = False
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["tag"] = f"py3-none-{platform}"
-
