@@ -38,7 +38,7 @@ class Kernels(BuildHookInterface):  # type: ignore[type-arg]
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and mark the wheel as one for this platform if that could be done."""
         if sys.platform == "win32" or not compiled(Path(self.root)):
-            print("lowland is built without its compiled kernels: K-means will be slower.")
+            print("Built without compiled kernels: K-means and sparse codes take longer.")
             return
         build_data["artifacts"].append(str(FOLDER / LIBRARY))
         build_data["pure_python"] = False

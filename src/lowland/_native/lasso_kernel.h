@@ -1,19 +1,17 @@
-/* The lasso of one item for one instruction set; whoever includes this defines NAME(x) and TARGET. */
+/* The lasso of one item for one instruction set. Whoever includes this defines NAME(x) and TARGET. */
 
 typedef double NAME(doubles) __attribute__((vector_size(8 * LANES), aligned(8)));
 
 /* y += a x, for whole vectors. */
 TARGET static inline __attribute__((always_inline)) void NAME(add)(
-    double *restrict y, double a, const double *restrict x, int64_t size)
-{
+    double *restrict y, double a, const double *restrict x, int64_t size) {
     for (int64_t j = 0; j < size; j += LANES)
         *(NAME(doubles) *)(y + j) += a * *(const NAME(doubles) *)(x + j);
 }
 
 /* What the atoms leave unexplained, seen from the atoms: c = b - G z. */
-TARGET static void NAME(correlate)(
-    const lasso *restrict p, const double *restrict b, const support *restrict at, double *restrict c)
-{
+TARGET static void NAME(correlate)(const lasso *restrict p, const double *restrict b,
+    const support *restrict at, double *restrict c) {
     const int64_t k = p->k;
     int64_t i = 0;
     for (int64_t j = 0; j < k; j++)
@@ -36,8 +34,7 @@ TARGET static void NAME(correlate)(
 
 /* The largest |c| of each run of RUN atoms that are not active. */
 TARGET static void NAME(highest)(
-    const double *restrict c, const double *restrict idle, int64_t k, double *restrict runs)
-{
+    const double *restrict c, const double *restrict idle, int64_t k, double *restrict runs) {
     for (int64_t start = 0; start < k; start += RUN) {
         double most[LANES] = {0};
         int64_t j = start;
@@ -59,10 +56,9 @@ TARGET static void NAME(highest)(
 }
 
 /* Adds the squares of some vectors of what is left of an item. */
-TARGET static inline __attribute__((always_inline)) void NAME(add_left)(
-    const lasso *restrict p, const double *restrict y, const support *restrict at, int64_t t,
-    const int vectors, NAME(doubles) *restrict squares)
-{
+TARGET static inline __attribute__((always_inline)) void NAME(add_left)(const lasso *restrict p,
+    const double *restrict y, const support *restrict at, int64_t t, const int vectors,
+    NAME(doubles) *restrict squares) {
     NAME(doubles) rest[STRIP];
     for (int v = 0; v < vectors; v++)
         rest[v] = *(const NAME(doubles) *)(y + t + v * LANES);
@@ -77,8 +73,7 @@ TARGET static inline __attribute__((always_inline)) void NAME(add_left)(
 
 /* The squared length of what is left of an item, which loses no digits. */
 TARGET static double NAME(unexplained)(
-    const lasso *restrict p, const double *restrict y, const support *restrict at)
-{
+    const lasso *restrict p, const double *restrict y, const support *restrict at) {
     NAME(doubles) squares = {0};
     int64_t t = 0;
     for (; t + STRIP * LANES <= p->d; t += STRIP * LANES)
@@ -97,11 +92,10 @@ TARGET static double NAME(unexplained)(
     return squared;
 }
 
-/* Some vectors of M g, held in registers over all rows: in memory each row would wait for the last. */
-TARGET static inline __attribute__((always_inline)) void NAME(part)(
-    const support *restrict at, const double *restrict g, double *restrict way, int64_t j,
-    const int vectors)
-{
+/* Some vectors of M g, held in registers over all rows: in memory each row would wait for the last.
+ */
+TARGET static inline __attribute__((always_inline)) void NAME(part)(const support *restrict at,
+    const double *restrict g, double *restrict way, int64_t j, const int vectors) {
     NAME(doubles) even[STRIP], odd[STRIP];
     for (int v = 0; v < vectors; v++)
         even[v] = odd[v] = (NAME(doubles)){0};
@@ -119,10 +113,10 @@ TARGET static inline __attribute__((always_inline)) void NAME(part)(
     }
 }
 
-/* way = M g, with M the inverse of the Gram matrix of the active atoms; whole vectors are written. */
+/* way = M g, with M the inverse of the Gram matrix of the active atoms; whole vectors are written.
+ */
 TARGET static void NAME(solve)(
-    const support *restrict at, const double *restrict g, double *restrict way)
-{
+    const support *restrict at, const double *restrict g, double *restrict way) {
     const int64_t wide = WHOLE(at->size);
     int64_t j = 0;
     for (; j + STRIP * LANES <= wide; j += STRIP * LANES)
@@ -131,11 +125,10 @@ TARGET static void NAME(solve)(
         NAME(part)(at, g, way, j, 1);
 }
 
-/* An atom becomes active; 0 if it depends on those that are, which with the factors u in `spare` sum
-   to it. */
+/* An atom becomes active; 0 if it depends on those that are, which with the factors u in `spare`
+   sum to it. */
 TARGET static int NAME(enter)(
-    const lasso *restrict p, support *restrict at, int64_t atom, double z, double sign)
-{
+    const lasso *restrict p, support *restrict at, int64_t atom, double z, double sign) {
     const int64_t s = at->size, most = at->most, wide = WHOLE(s + 1);
     const double *gram = p->gram + atom * p->k;
     double *u = at->spare, *column = at->spare + most;
@@ -169,8 +162,7 @@ TARGET static int NAME(enter)(
 }
 
 /* The active atom in place i leaves; the last one takes its place. */
-TARGET static void NAME(leave)(support *restrict at, int64_t i, double *restrict g)
-{
+TARGET static void NAME(leave)(support *restrict at, int64_t i, double *restrict g) {
     const int64_t last = at->size - 1, most = at->most, wide = WHOLE(at->size);
     double *inverse = at->inverse, *row = at->spare;
     for (int64_t j = 0; j < wide; j++)
@@ -191,12 +183,11 @@ TARGET static void NAME(leave)(support *restrict at, int64_t i, double *restrict
     at->size = last;
 }
 
-/* An atom that depends on the active ones, and just failed to enter, takes the place of one of them:
-   moved along what they have in common, which changes no residual, until one is 0. The codes get
-   shorter by that, for the atom correlates more than they do. 0 if that is not possible. */
-TARGET static int NAME(exchange)(
-    const lasso *restrict p, support *restrict at, int64_t atom, double sign, double *restrict idle)
-{
+/* An atom that depends on the active ones, and just failed to enter, takes the place of one of
+   them: moved along what they have in common, which changes no residual, until one is 0. The codes
+   get shorter by that, for the atom correlates more than they do. 0 if that is not possible. */
+TARGET static int NAME(exchange)(const lasso *restrict p, support *restrict at, int64_t atom,
+    double sign, double *restrict idle) {
     double *u = at->spare, *none = at->spare + 3 * at->most, when = INFINITY;
     int64_t place = -1;
     for (int64_t i = 0; i < at->size; i++) {
@@ -215,12 +206,11 @@ TARGET static int NAME(exchange)(
     return NAME(enter)(p, at, atom, when * sign, sign);
 }
 
-/* To the minimum for the signs as they are; atoms leave where they would change theirs. Of those that
-   have just entered and would go the wrong way the least one leaves first: the best of them, alone
-   beside atoms at their minimum, goes the right way. */
-TARGET static void NAME(descend)(
-    const lasso *restrict p, support *restrict at, const double *restrict c, double *restrict idle)
-{
+/* To the minimum for the signs as they are; atoms leave where they would change theirs. Of those
+   that have just entered and would go the wrong way the least one leaves first: the best of them,
+   alone beside atoms at their minimum, goes the right way. */
+TARGET static void NAME(descend)(const lasso *restrict p, support *restrict at,
+    const double *restrict c, double *restrict idle) {
     double *g = at->spare + 2 * at->most, *way = at->spare + 3 * at->most;
     for (int64_t i = 0; i < at->size; i++)
         g[i] = c[at->atom[i]] - p->penalty * at->sign[i];
@@ -250,8 +240,7 @@ TARGET static void NAME(descend)(
 
 /* The atoms that correlate about as much as the best, by `top`, become active; how many. */
 TARGET static int NAME(grow)(
-    const lasso *restrict p, support *restrict at, workspace *restrict w, double top)
-{
+    const lasso *restrict p, support *restrict at, workspace *restrict w, double top) {
     const double least = fmax(p->penalty * SLACK, FRACTION * top);
     int entered = 0;
     for (int64_t i = 0; i * RUN < p->k; i++)
@@ -271,11 +260,10 @@ TARGET static int NAME(grow)(
     return entered;
 }
 
-/* The atoms of codes to start from become active; c gets their own correlations, and theirs alone. */
-TARGET static void NAME(begin)(
-    const lasso *restrict p, const double *restrict b, const double *restrict start,
-    support *restrict at, double *restrict c, double *restrict idle)
-{
+/* The atoms of codes to start from become active; c gets their own correlations, and theirs alone.
+ */
+TARGET static void NAME(begin)(const lasso *restrict p, const double *restrict b,
+    const double *restrict start, support *restrict at, double *restrict c, double *restrict idle) {
     const double *column = at->spare + at->most;
     for (int64_t j = 0; j < p->k; j++) {
         if (start[j] == 0 || !NAME(enter)(p, at, j, start[j], start[j] > 0 ? 1 : -1))
@@ -291,10 +279,8 @@ TARGET static void NAME(begin)(
 }
 
 /* The value and the relative duality gap, as `certify` in lasso.py. */
-TARGET static void NAME(certify)(
-    const lasso *restrict p, double squared, double length, double explained, double largest,
-    double *value, double *gap)
-{
+TARGET static void NAME(certify)(const lasso *restrict p, double squared, double length,
+    double explained, double largest, double *value, double *gap) {
     const double scale = largest > p->penalty ? p->penalty / largest : 1;
     const double over = squared / 2 * (1 - scale) * (1 - scale) + p->penalty * length;
     *value = squared / 2 + p->penalty * length;
@@ -302,11 +288,9 @@ TARGET static void NAME(certify)(
 }
 
 /* One item, from the codes `start`, (k,), if that is not NULL; z, (k,), holds zeros. */
-TARGET static int64_t NAME(item)(
-    const lasso *restrict p, const double *restrict y, const double *restrict b,
-    const double *restrict start, double *restrict z, workspace *restrict w, double *value,
-    double *gap)
-{
+TARGET static int64_t NAME(item)(const lasso *restrict p, const double *restrict y,
+    const double *restrict b, const double *restrict start, double *restrict z,
+    workspace *restrict w, double *value, double *gap) {
     support *at = &w->at;
     const int64_t k = p->k, runs = (k + RUN - 1) / RUN;
     at->size = 0;
@@ -316,8 +300,8 @@ TARGET static int64_t NAME(item)(
     const double square = NAME(unexplained)(p, y, &none);
     int stalled = 0;
     int64_t made = 0;
-    /* Codes to start from are first brought to the minimum for their signs, which asks for nothing of
-       other atoms. */
+    /* Codes to start from are first brought to the minimum for their signs, which asks for nothing
+       of other atoms. */
     if (start != NULL) {
         NAME(begin)(p, b, start, at, w->c, w->idle);
         NAME(descend)(p, at, w->c, w->idle);

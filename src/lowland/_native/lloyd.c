@@ -40,8 +40,7 @@ typedef struct {
 #endif
 
 /* The widest kernel that this processor runs: 0 portable, 1 AVX2, 2 AVX-512. */
-int lowland_widest(void)
-{
+int lowland_widest(void) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -54,21 +53,18 @@ int lowland_widest(void)
 }
 
 /* How many floats of scratch memory a pass with an origin needs, for each dimension. */
-int64_t lowland_panel(void)
-{
+int64_t lowland_panel(void) {
     return PANEL;
 }
 
-/* Gives the items y, (n, d), their best codes and brings sums, (k, d), and counts, (k,), up to date;
-   returns how many codes are new. A code of -1 says that an item is in no sum yet. With `afresh` the
-   sums hold no item. Items are taken relative to `origin`, (d,), if it is not NULL, which needs
-   `scratch`. The squares of all items are added to `squares`, (d,), if it is not
-   NULL. */
-int64_t lowland_lloyd(
-    int width, const float *y, int64_t n, int64_t d, const float *origin, float *scratch,
-    const float *packed, const float *offset, int64_t stride, int64_t *codes, double *sums,
-    double *counts, double *squares, int afresh)
-{
+/* Gives the items y, (n, d), their best codes and brings sums, (k, d), and counts, (k,), up to
+   date; returns how many codes are new. A code of -1 says that an item is in no sum yet. With
+   `afresh` the sums hold no item. Items are taken relative to `origin`, (d,), if it is not NULL,
+   which needs `scratch`. The squares of all items are added to `squares`, (d,), if it is not NULL.
+ */
+int64_t lowland_lloyd(int width, const float *y, int64_t n, int64_t d, const float *origin,
+    float *scratch, const float *packed, const float *offset, int64_t stride, int64_t *codes,
+    double *sums, double *counts, double *squares, int afresh) {
     const prototypes p = {packed, offset, d, stride};
     void (*nearest)(const prototypes *, const float *, int64_t, int64_t *) = nearest_portable;
     void (*add)(double *restrict, const float *restrict, int64_t, double) = add_portable;
