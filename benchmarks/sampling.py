@@ -8,7 +8,8 @@ is named.
 One thread, CPU time, contestants in turn, the median of several repeats. Figures of speed are
 the time of the hand-written eager loop over that of the contestant, for `nuts` that of blackjax, so
 that more is better; the floor is the same number of bare matrix products (of a convolution those
-with its patches, already laid out).
+with its patches, already laid out). `lowland compiled` has its steps compiled beforehand; how long
+that took is told below the figures.
 Peers that are not installed are left out: `pip install torchebm ebmkit "jax[cpu]" blackjax`.
 
 `hmc`: a Gaussian in 100 dimensions of condition 1,000, 64 chains, 16 leapfrog steps a proposal.
@@ -113,8 +114,16 @@ def langevin(
 
     contestants["(matrix products)"] = floor
     advance(Langevin(ETA), target, start, 120)  # the trace is made once for a network
+    compiled = Target(energy, compiled=True)
+    try:
+        advance(Langevin(ETA), compiled, start, steps)
+    except ll.CapabilityError as error:
+        print(f"  no lowland compiled: {error}")
+    else:
+        contestants["lowland compiled"] = lambda: advance(Langevin(ETA), compiled, start, steps)
     ratios(interleaved(contestants, REPEATS), {"lowland Langevin": goal})
     print(f"  {target.explain()}")
+    print(f"  compiled: {compiled.explain()}")
 
 
 def products(net: nn.Sequential, y: Tensor) -> list[tuple[Tensor, Tensor]]:

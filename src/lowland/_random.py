@@ -85,21 +85,31 @@ def source(generator: torch.Generator | None, *, like: Tensor) -> torch.Generato
     return torch.default_generator
 
 
-def normals(count: int, generator: torch.Generator, *, like: Tensor) -> Iterator[Tensor]:
+def normals(
+    count: int, generator: torch.Generator, *, like: Tensor, least: int = 1
+) -> Iterator[Tensor]:
     """So many times what `normal_like` draws, in blocks `(some, *like.shape)`.
 
     Each is to be used before the next is asked for. The generator must be on the device of `like`.
+
+    Args:
+        count: how many times.
+        generator: all randomness.
+        like: a tensor of the shape, dtype and device wanted.
+        least: how many, at the least, are in each block but the last, whose number is a multiple.
     """
     options: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
     size = like.numel()
-    at_once = 1
     # A CPU draws in groups of 16: whole groups are the same numbers whether drawn apart or at once.
-    if size % 16 == 0 and size <= _SMALL and like.device.type == "cpu":
-        # No more than stay near the core until they are used.
-        at_once = max(1, _NEAR // max(1, size))
+    together = size % 16 == 0 and size <= _SMALL and like.device.type == "cpu"
+    # No more than stay near the core until they are used.
+    at_once = max(1, _NEAR // max(1, size) // least) * least if together else least
     noise = torch.empty(min(at_once, count), *like.shape, **options)
     for first in range(0, count, at_once):
-        yield noise[: count - first].normal_(generator=generator)
+        block = noise[: count - first]
+        for part in (block,) if together else block:
+            part.normal_(generator=generator)
+        yield block
 
 
 def _where(generator: torch.Generator | None, like: Tensor) -> torch.device:

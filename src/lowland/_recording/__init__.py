@@ -18,7 +18,7 @@ from lowland._recording.code import (
 from lowland._recording.constants import Place, places
 from lowland._recording.interpreted import interpreted, spelled
 from lowland._recording.lifetimes import Last, is_view, lifetimes, rooms, roots
-from lowland._recording.rewrites import rewrite, without_changes
+from lowland._recording.rewrites import by_channels, by_items, rewrite, without_changes
 
 __all__ = [
     "REFUSALS",
@@ -26,6 +26,8 @@ __all__ = [
     "Place",
     "Recording",
     "Untraceable",
+    "by_channels",
+    "by_items",
     "fingerprint",
     "interpreted",
     "is_view",

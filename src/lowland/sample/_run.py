@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lowland._errors import DivergedError, DomainError
+from lowland.sample._compiled import refuse
 from lowland.sample._threads import threads_for, weighed
 from lowland.sample.draws import Diagnostics, Draws
 from lowland.sample.target import Potential, Target
@@ -58,7 +59,8 @@ class Sampler(Protocol):
     A sampler draws its noise with `target.noise`, looks at `target.slope` or `target.energy`, and
     refuses what is not finite; then masks and bounds are honoured without further code. One that
     learns may name how many steps that takes, `warmup`, for who does not say. One that takes no
-    derivatives of its own may say that it is `graphless`: then torch notes nothing for them. It may
+    derivatives of its own may say that it is `graphless`: then torch notes nothing for them; one
+    whose stride goes by `target.walk` and `target.tour` that it `compiles`. It may
     have a `stride(target, state, steps, beta, generator, trail=None)` that is faster than so many
     steps that do not adapt, and leads to the very same state. To a list `trail` it appends the
     states on the way, whose counts nobody looks at.
@@ -289,6 +291,8 @@ def _ordinary(state: Any) -> Any:
 
 
 def _begin(sampler: Sampler, target: Target, y: Tensor, like: Any, steps: int) -> Any:
+    if target.compiled and not getattr(sampler, "compiles", False):
+        refuse(f"{type(sampler).__name__} has none that could be, only Langevin has")
     target.refresh(steps)
     with weighed(target.works, y):
         state: Any = sampler.init(target, y.detach(), like)

@@ -27,6 +27,7 @@ from lowland._recording import (
     same,
     without_changes,
 )
+from lowland.sample._compiled import Compiler
 from lowland.sample._walk import (
     Body,
     Slope,
@@ -147,17 +148,19 @@ class Trace:
         self._walk = walk_of(Body(inputs[0], [gradient], reused, everything))
         ends = lifetimes(both, [energy, gradient])
         self._tour = tour_of(Body(inputs[0], [energy, gradient], ends, fixed))
+        self.compiler = Compiler(inputs[0], [energy, gradient], both, fixed)
 
     def displaced(self) -> bool:
         """Whether another tensor was put in the place of one that was looked at."""
         return not all(place.kept() for place in self._places)
 
-    def bind(self, x: Tensor | None, *, long: bool = True) -> Bound:
+    def bind(self, x: Tensor | None, *, long: bool = True, compiled: bool = False) -> Bound:
         """Compute what does not depend on y, with the weights of the moment.
 
         Args:
             x: the condition, if there is one.
             long: whether there will be so many calls that it pays to lay out weights for them.
+            compiled: whether steps are made by machine code.
         """
         attributes = self.code.attributes.values()
         captured = tuple(t for t in attributes if not t.is_inference())
@@ -175,8 +178,20 @@ class Trace:
         if long and self._walk is not None and self._tour is not None:
             walk = completed(self._walk, [*fixed, *kept])
             tour = completed(self._tour, fixed)
+        if compiled:
+            walk, tour = self.compiler.walk(fixed, walk), self.compiler.tour(fixed, tour)
         walled = self.code.walled
         return Bound(slope, gradient, passing, walk, tour, captured, versions, walled, self._places)
+
+    def explain(self, *, compiled: bool = False) -> str:
+        """What is done in a call, and how the steps of Langevin dynamics are made."""
+        said = f"{self.steps} operations a call, {self.hoisted} once a run"
+        if compiled:
+            at_once, seconds = self.compiler.block, self.compiler.seconds
+            said += f"; Langevin steps compiled, {at_once} at once, in {seconds:.1f} s"
+        elif self.interpreted:
+            said += "; Langevin steps by torch's interpreter"
+        return f"trace of the automatic derivative: {said}"
 
     @property
     def interpreted(self) -> bool:
@@ -189,6 +204,15 @@ class Trace:
         walks, tours = (one.walk, stepped(one.passing)), (one.tour, toured(one.slope))
         if not agree(walks, tours, y):
             self._walk = self._tour = None
+
+
+class Recorder:
+    """How often one kind of batch was asked about, and its trace once that was often enough."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.trace: Trace | None = None
+        self.refused: str | None = None
 
 
 def traced(

@@ -66,6 +66,7 @@ class Langevin:
     noise: float | None = None
 
     graphless: ClassVar[bool] = True
+    compiles: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name, value in (("step_size", self.step_size), ("noise", self.noise)):
@@ -144,11 +145,9 @@ class Langevin:
         """The last of so many states; none if it is not finite."""
         y = state.y.clone()
         walk = target.walk(y, count - 1)
-        known: Tensor | None = state.gradient
-        for noises in normals(count, generator, like=y):
-            if known is not None:
-                y.add_(known, alpha=-self.step_size).add_(noises[0], alpha=spread)
-                known, noises = None, noises[1:]
+        (noise,) = normals(1, generator, like=y)
+        y.add_(state.gradient, alpha=-self.step_size).add_(noise[0], alpha=spread)
+        for noises in normals(count - 1, generator, like=y, least=target.block):
             walk(y, noises, -self.step_size, spread)
         energy, gradient = target.slope(y)
         finite = math.isfinite(float(energy.sum() + gradient.sum() + y.sum()))
@@ -166,7 +165,7 @@ class Langevin:
         y, gradient = state.y, state.gradient
         tour = target.tour(y, count)
         passed = []
-        for noises in normals(count, generator, like=y):
+        for noises in normals(count, generator, like=y, least=target.block):
             steps = tour(y, gradient, noises, -self.step_size, spread)
             passed += [state._replace(y=y, energy=e, gradient=g) for y, e, g in steps]
             y, _, gradient = steps[-1]

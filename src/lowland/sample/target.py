@@ -15,8 +15,9 @@ from lowland._recording import Untraceable, fingerprint
 from lowland.capabilities import Conditionals, SamplesConditionals
 from lowland.energy import Energy
 from lowland.latent import NoLatent
+from lowland.sample._compiled import refuse
 from lowland.sample._threads import Works
-from lowland.sample._trace import Bound, Gradient, Trace, traced
+from lowland.sample._trace import Bound, Gradient, Recorder, traced
 from lowland.sample._walk import Slope, Tour, Walk, stepped, toured
 from lowland.sample.constraint import Constraint
 
@@ -28,19 +29,10 @@ _CALLS_BEFORE_TRACE = 100
 # To lay out the weights for a trace takes as long as some calls of it.
 _LONG = 32
 # Traces of modules outlive the target, for training builds one target a step.
-_TRACES: "WeakKeyDictionary[nn.Module, dict[object, _Recorder]]" = WeakKeyDictionary()
+_TRACES: "WeakKeyDictionary[nn.Module, dict[object, Recorder]]" = WeakKeyDictionary()
 _WORKS: "WeakKeyDictionary[nn.Module, Works]" = WeakKeyDictionary()
 # A block that does nothing about derivatives, for where none are noted anyway.
 _NOTHING = nullcontext()
-
-
-class _Recorder:
-    """How often one kind of batch was asked about, and its trace once that was often enough."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.trace: Trace | None = None
-        self.refused: str | None = None
 
 
 class Target:
@@ -64,9 +56,11 @@ class Target:
         bounds: the lowest and the highest value of each element, numbers or tensors that broadcast
             to the event, infinite where there is none.
         trace: whether to trace at all.
+        compiled: whether the steps of `Langevin` are compiled for this machine, which takes seconds
+            and a C++ compiler. They agree with the others to rounding. Other samplers refuse.
 
     Raises:
-        CapabilityError: the energy has a latent.
+        CapabilityError: the energy has a latent, or its steps cannot be compiled.
         DomainError: a lower bound is not below its upper one.
 
     Example:
@@ -86,6 +80,7 @@ class Target:
         observed: Tensor | None = None,
         bounds: tuple[float | Tensor, float | Tensor] | None = None,
         trace: bool = True,
+        compiled: bool = False,
     ) -> None:
         if isinstance(potential, Energy) and not isinstance(potential.latent, NoLatent):
             raise CapabilityError(
@@ -103,9 +98,12 @@ class Target:
         self._closed_gradient = getattr(potential, "gradient", None) if self._closed else None
         self._kicker = getattr(potential, "kicker", None) if self._closed else None
         self._trace = trace and self._closed is None
-        self._recorders: dict[object, _Recorder] = {}
+        self.compiled = compiled
+        if compiled and (self._constrained or not self._trace):
+            refuse("that takes a trace of the automatic derivative, and no bounds or masks")
+        self._recorders: dict[object, Recorder] = {}
         self._bound: dict[object, Bound] = {}
-        self._last: _Recorder | None = None
+        self._last: Recorder | None = None
         # How much work each kind of batch was found to be; `_run` counts and looks at it.
         self.works: Works = {}
         if isinstance(potential, nn.Module):
@@ -205,6 +203,13 @@ class Target:
             return bound.tour
         return toured(slope)
 
+    @property
+    def block(self) -> int:
+        """How many steps are best made in one go."""
+        if not self.compiled or self._last is None or self._last.trace is None:
+            return 1
+        return self._last.trace.compiler.block
+
     def kicks(self, y: Tensor, push: Tensor, calls: int) -> Kick:
         """What takes push times the gradient at its second argument from its first, in place.
 
@@ -290,11 +295,7 @@ class Target:
                 f"automatic derivative: {0 if last is None else last.calls} calls so far, and a "
                 f"trace is made at number {_CALLS_BEFORE_TRACE}"
             )
-        walked = "; Langevin steps by torch's interpreter" if last.trace.interpreted else ""
-        return (
-            f"trace of the automatic derivative: {last.trace.steps} operations a call, "
-            f"{last.trace.hoisted} once a run{walked}"
-        )
+        return last.trace.explain(compiled=self.compiled)
 
     def _condition(self, n: int) -> Tensor | None:
         if self.x is None or len(self.x) == n:
@@ -344,34 +345,38 @@ class Target:
             recorder = self._recorders[key] = self._recorder_of(key)
         self._last = recorder
         if recorder.refused is not None:
-            return None
+            return refuse(recorder.refused) if self.compiled else None
         x = self._condition(len(y))
         if recorder.trace is not None and recorder.trace.displaced():
             recorder.trace, recorder.calls = None, 0
         if recorder.trace is None:
             recorder.calls += 1
-            if recorder.calls < _CALLS_BEFORE_TRACE:
+            if recorder.calls < _CALLS_BEFORE_TRACE and not self.compiled:
                 return None
             with torch.inference_mode(False):
                 owner = self.potential if isinstance(self.potential, nn.Module) else None
                 found = traced(self._function, _usable(y), x, owner=owner)
             if isinstance(found, Untraceable):
                 recorder.refused = found.reason
-                return None
+                return self._bind(key, y)
             recorder.trace = found
-        self._bound[key] = recorder.trace.bind(x, long=self._long)
-        return self._bound[key]
+        trace, compiled = recorder.trace, self.compiled
+        if compiled and (trace.code.walled or y.device.type != "cpu"):
+            refuse("a number that is not finite is written in the energy, or y is not on a CPU")
+        bound = trace.bind(x, long=self._long or compiled, compiled=compiled)
+        self._bound[key] = bound
+        return bound
 
     def _function(self, y: Tensor, x: Tensor | None) -> Tensor:
         """The energy with x as an input, so that a trace serves every x of that shape."""
         return self.potential(y, x=x) if self._takes_x else self.potential(y)
 
-    def _recorder_of(self, key: tuple[object, ...]) -> _Recorder:
+    def _recorder_of(self, key: tuple[object, ...]) -> Recorder:
         if not isinstance(self.potential, nn.Module):
-            return _Recorder()
+            return Recorder()
         of_x = None if self.x is None else (self.x.shape, self.x.dtype, self.x.device)
         whole = (key, of_x, fingerprint(self.potential))
-        return _TRACES.setdefault(self.potential, {}).setdefault(whole, _Recorder())
+        return _TRACES.setdefault(self.potential, {}).setdefault(whole, Recorder())
 
 
 def _usable(y: Tensor) -> Tensor:
