@@ -11,6 +11,9 @@ from torch import Tensor
 from torch.optim import optimizer as module
 from torch.optim.adam import adam
 
+_HOOKS_OF_ALL = ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")
+_HOOKS_OF_ONE = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+
 
 def take_step(optimizer: torch.optim.Optimizer) -> None:
     """`optimizer.step()`, to the bit."""
@@ -34,15 +37,14 @@ def take_step(optimizer: torch.optim.Optimizer) -> None:
 
 def _unobserved(optimizer: torch.optim.Optimizer) -> bool:
     """Whether nobody has put another step for the optimizer's, or hooks around it."""
-    hooks = (
-        module._global_optimizer_pre_hooks,
-        module._global_optimizer_post_hooks,
-        optimizer._optimizer_step_pre_hooks,
-        optimizer._optimizer_step_post_hooks,
-    )
+    # Names of torch's own; a release without them steps as it will.
+    hooks = [getattr(module, name, None) for name in _HOOKS_OF_ALL]
+    hooks += [getattr(optimizer, name, None) for name in _HOOKS_OF_ONE]
+    if any(held is None or len(held) for held in hooks):
+        return False
     # Schedules put another step there, loss scalers their scale.
     own = vars(optimizer)
-    return not any(hooks) and not any(k in own for k in ("step", "grad_scale", "found_inf"))
+    return not any(k in own for k in ("step", "grad_scale", "found_inf"))
 
 
 def _plain_descent(group: dict[str, Any]) -> bool:
