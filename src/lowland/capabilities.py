@@ -303,7 +303,9 @@ class Slopes(Protocol):
     It may also have `gradient(y, *, x=None)`, the same gradient alone, where that is cheaper; and
     `kicker(push, *, x=None)` where a step is cheaper than a gradient: it returns a function of a
     velocity and y, both `(n, *event)`, that takes push, like one y, times the gradient at y from
-    the velocity in place. All these are then called where torch notes nothing for derivatives.
+    the velocity in place. If that adds (y - mean) times a matrix, it may have these as attributes
+    `matrix` and `mean`, None for 0, for many such steps are then made in one call. All these are
+    called where torch notes nothing for derivatives.
     """
 
     def slope(self, y: Tensor, *, x: Tensor | None = None) -> tuple[Tensor, Tensor]:

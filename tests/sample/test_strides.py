@@ -1,5 +1,6 @@
 """Many steps made at once lead where the same steps lead one by one, to the bit."""
 
+import importlib
 import math
 from typing import Any
 
@@ -9,7 +10,10 @@ from torch import Tensor
 
 import lowland as ll
 from lowland.sample import HMC, Sampler, Target, advance, run
+from lowland.sample._leapfrog import Arrival, Leapfrog
 
+# The package has a function of the name of the folder that it is in.
+_leapfrog = importlib.import_module("lowland.sample._leapfrog")
 STEPS = 150
 
 
@@ -84,6 +88,27 @@ def test_a_kick_is_push_times_the_gradient(mean: float, observed: Tensor | None)
     torch.testing.assert_close(velocity, wanted)
     # Counted beforehand where the energy kicks, else when it is asked.
     assert target.evaluations == before + len(y) * (2 if observed is None else 1)
+
+
+@pytest.mark.parametrize("mean", [0.0, 1.0])
+def test_leaps_in_one_call_are_the_leaps_one_by_one(
+    mean: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    y, momentum = torch.randn(2, 7, 3, generator=seeded())
+    target, scale = Target(gaussian(mean)), torch.tensor([0.5, 1.0, 2.0])
+
+    def arrival() -> Arrival:
+        leapfrog = Leapfrog(target, y, scale, 0.1, 2.0, 4)
+        assert (leapfrog.leaps is None) == plain
+        return leapfrog.go(y, target.slope(y)[1], momentum, 5)
+
+    with torch.inference_mode():
+        plain = False
+        found = arrival()
+        monkeypatch.setattr(_leapfrog, "_leaps", lambda: None)
+        plain = True
+        wanted = arrival()
+    assert all(map(torch.equal, found, wanted))
 
 
 def test_an_energy_that_kicks_is_asked_without_derivatives_and_can_be_derived_later() -> None:

@@ -69,8 +69,8 @@ class Gaussian(Energy):
     ) -> Callable[[Tensor, Tensor], Tensor]:
         """What takes push times the gradient at y from a velocity, in the one matrix product."""
         precision, away = self._inverted()
-        kick = precision * -push
-        return lambda velocity, y: velocity.addmm_(away(y), kick)
+        mean = self.get_buffer("mean")
+        return _Kick(precision * -push, mean if away(mean) is not mean else None)
 
     def _inverted(self) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """The inverse covariance, and the distance from the mean; again when these changed."""
@@ -118,6 +118,17 @@ class Gaussian(Energy):
             2 * math.pi / beta
         )
         return log_z
+
+
+class _Kick:
+    """What adds (y - mean) times a matrix to a velocity; no mean stands for 0."""
+
+    def __init__(self, matrix: Tensor, mean: Tensor | None) -> None:
+        self.matrix, self.mean = matrix, mean
+
+    def __call__(self, velocity: Tensor, y: Tensor) -> Tensor:
+        """Add it in place."""
+        return velocity.addmm_(y if self.mean is None else y - self.mean, self.matrix)
 
 
 class DoubleWell(Energy):

@@ -1,10 +1,13 @@
 """Leapfrog steps of one size for all chains, with what they share computed once."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from lowland._recording import REFUSALS, interpreted
 from lowland.sample.target import Target
 
 
@@ -53,6 +56,9 @@ class Leapfrog:
         push = epsilon * beta * scale.square()
         self.push = push.expand_as(y).contiguous()
         self.kick = target.kicks(y, push, gradients)
+        # What a kick may say of itself: `lowland.capabilities.Slopes`.
+        self.matrix = getattr(self.kick, "matrix", None)
+        self.leaps = None if self.matrix is None else _leaps()
 
     def go(self, y: Tensor, gradient: Tensor, momentum: Tensor, count: int) -> Arrival:
         """So many steps, one gradient each."""
@@ -60,10 +66,33 @@ class Leapfrog:
         velocity = momentum if self.scale is None else self.scale * momentum
         velocity = torch.addcmul(velocity, self.push, gradient, value=-0.5)
         y = torch.add(y, velocity, alpha=self.epsilon)
-        for _ in range(count - 1):
-            self.kick(velocity, y)
-            y.add_(velocity, alpha=self.epsilon)
+        if self.leaps is None:
+            for _ in range(count - 1):
+                self.kick(velocity, y)
+                y.add_(velocity, alpha=self.epsilon)
+        else:
+            mean = getattr(self.kick, "mean", None)
+            self.leaps(velocity, y, self.matrix, mean, self.epsilon, count - 1)
         energy, gradient = self.target.slope(y)
         velocity.addcmul_(self.push, gradient, value=-0.5)
         moved = velocity if self.scale is None else velocity.div_(self.scale)
         return Arrival(y, energy, gradient, moved)
+
+
+@cache
+def _leaps() -> Callable[..., Any] | None:
+    """Kicks by a matrix, each with the move after it, by torch's own interpreter."""
+    try:
+        return interpreted(
+            [
+                "def leaps(velocity: Tensor, y: Tensor, matrix: Tensor, mean: Optional[Tensor],",
+                "          epsilon: float, count: int):",
+                "    for _ in range(count):",
+                "        away = y if mean is None else y - mean",
+                "        velocity.addmm_(away, matrix)",
+                "        y.add_(velocity, alpha=epsilon)",
+            ],
+            "leaps",
+        )
+    except REFUSALS:
+        return None
