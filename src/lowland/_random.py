@@ -85,6 +85,11 @@ def source(generator: torch.Generator | None, *, like: Tensor) -> torch.Generato
     return torch.default_generator
 
 
+def singly(like: Tensor) -> bool:
+    """Whether numbers like these are so many that `normals` draws them once in a block."""
+    return like.numel() > _SMALL
+
+
 def normals(
     count: int, generator: torch.Generator, *, like: Tensor, least: int = 1
 ) -> Iterator[Tensor]:
@@ -101,7 +106,7 @@ def normals(
     options: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
     size = like.numel()
     # A CPU draws in groups of 16: whole groups are the same numbers whether drawn apart or at once.
-    together = size % 16 == 0 and size <= _SMALL and like.device.type == "cpu"
+    together = size % 16 == 0 and not singly(like) and like.device.type == "cpu"
     # No more than stay near the core until they are used.
     at_once = max(1, _NEAR // max(1, size) // least) * least if together else least
     noise = torch.empty(min(at_once, count), *like.shape, **options)

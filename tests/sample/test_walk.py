@@ -109,3 +109,15 @@ def test_noise_in_blocks_is_noise_drawn_one_by_one(shape: tuple[int, ...], count
     wanted = [normal_like(like, one_by_one) for _ in range(count)]
     assert torch.equal(torch.cat(blocks), torch.stack(wanted))
     assert math.isfinite(float(blocks[-1].sum()))
+
+
+@pytest.mark.parametrize("name", SURFACES)
+def test_noise_in_the_place_of_a_gradient_leaves_the_steps_as_they_are(name: str) -> None:
+    start = torch.randn(80, 2, 6, 6, generator=seeded())
+    target, plain = Target(SURFACES[name]), Target(SURFACES[name], trace=False)
+    found, wanted = (
+        advance(Langevin(0.01), each, start, 180, generator=seeded()) for each in (target, plain)
+    )
+    assert all(map(torch.equal, found, wanted))
+    # A constant that was computed beforehand is no result of a call, and not written over.
+    assert target.lends(start) == (name != "flat")

@@ -24,6 +24,7 @@ from lowland._recording import (
     record,
     rewrite,
     rooms,
+    roots,
     same,
     without_changes,
 )
@@ -55,6 +56,7 @@ class Bound(NamedTuple):
         gradient: y to the gradient alone.
         passing: the same, for who has looked at what it returns when it is called again; in
             inference mode only.
+        own: whether what `passing` returns is nothing but its result, that may be written over.
         walk: what moves points y in place, for each of the noises `(steps, *y.shape)` by a step
             times the slope and by a spread times the noise; in inference mode only.
         tour: what makes the same steps and keeps each.
@@ -68,6 +70,7 @@ class Bound(NamedTuple):
     slope: Slope
     gradient: Gradient
     passing: Gradient
+    own: bool
     walk: Walk
     tour: Tour
     captured: tuple[Tensor, ...]
@@ -145,6 +148,8 @@ class Trace:
         self._prologue, self._bind = names["prologue"], names["bind"]
         self._bind_passing = names["bind_passing"]
         self._takes_x = len(inputs) > 1
+        dense = bool(gradient.meta["val"].is_contiguous())
+        self._own = dense and roots(alone).get(gradient) in alone
         self._walk = walk_of(Body(inputs[0], [gradient], reused, everything))
         ends = lifetimes(both, [energy, gradient])
         self._tour = tour_of(Body(inputs[0], [energy, gradient], ends, fixed))
@@ -180,8 +185,18 @@ class Trace:
             tour = completed(self._tour, fixed)
         if compiled:
             walk, tour = self.compiler.walk(fixed, walk), self.compiler.tour(fixed, tour)
-        walled = self.code.walled
-        return Bound(slope, gradient, passing, walk, tour, captured, versions, walled, self._places)
+        return Bound(
+            slope=slope,
+            gradient=gradient,
+            passing=passing,
+            own=self._own,
+            walk=walk,
+            tour=tour,
+            captured=captured,
+            versions=versions,
+            walled=self.code.walled,
+            places=self._places,
+        )
 
     def explain(self, *, compiled: bool = False) -> str:
         """What is done in a call, and how the steps of Langevin dynamics are made."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lowland._errors import DomainError
-from lowland._random import normals, source
+from lowland._random import normals, singly, source
 from lowland.sample.target import Target
 
 
@@ -144,11 +144,19 @@ class Langevin:
     ) -> list[LangevinState]:
         """The last of so many states; none if it is not finite."""
         y = state.y.clone()
-        walk = target.walk(y, count - 1)
         (noise,) = normals(1, generator, like=y)
         y.add_(state.gradient, alpha=-self.step_size).add_(noise[0], alpha=spread)
-        for noises in normals(count - 1, generator, like=y, least=target.block):
-            walk(y, noises, -self.step_size, spread)
+        if singly(y) and target.lends(y):
+            downhill = target.downhill(y, count - 1)
+            for _ in range(count - 1):
+                slope = downhill(y)
+                y.add_(slope, alpha=-self.step_size)
+                # That memory is near the core, and noise anywhere else would drive it out.
+                y.add_(slope.normal_(generator=generator), alpha=spread)
+        else:
+            walk = target.walk(y, count - 1)
+            for noises in normals(count - 1, generator, like=y, least=target.block):
+                walk(y, noises, -self.step_size, spread)
         energy, gradient = target.slope(y)
         finite = math.isfinite(float(energy.sum() + gradient.sum() + y.sum()))
         return [state._replace(y=y, energy=energy, gradient=gradient)] if finite else []

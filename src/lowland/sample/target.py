@@ -182,6 +182,11 @@ class Target:
         self.evaluations += calls * len(y)
         return found
 
+    def lends(self, y: Tensor) -> bool:
+        """Whether what `downhill` returns for points like y may be written over at once."""
+        bound = self._bound.get((y.shape, y.dtype, y.device))
+        return bound is not None and bound.own and not self.compiled
+
     def walk(self, y: Tensor, calls: int) -> Walk:
         """What makes steps downhill with noise, as `downhill` gives the gradient.
 
