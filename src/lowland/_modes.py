@@ -9,12 +9,13 @@ from torch import nn
 
 def parts_of(module: nn.Module) -> list[nn.Module]:
     """What `module.modules()` gives, without the names that take most of its time."""
-    found = {module: None}
-    for part in (waiting := [module]):
-        fresh = [p for p in part._modules.values() if p is not None and p not in found]
-        found.update(dict.fromkeys(fresh))
-        waiting += fresh
-    return list(found)
+    found, seen = [module], {module}
+    for part in found:
+        for inner in part._modules.values():
+            if inner is not None and inner not in seen:
+                seen.add(inner)
+                found.append(inner)
+    return found
 
 
 def named_parameters(module: nn.Module) -> list[tuple[str, nn.Parameter]]:

@@ -122,3 +122,12 @@ def test_sweeps_of_gibbs_end_where_single_steps_do(noise: Any, observed: Any) ->
     wanted = advance(Gibbs(), target, y, 7, generator=seeded(2)).y
     assert torch.equal(found, wanted)
     assert not torch.equal(found, y)
+
+
+def test_a_flight_from_a_slope_that_is_known_is_the_same() -> None:
+    y, sampler, target = torch.randn(40, 3, generator=seeded(1)), MALA(), Target(curved)
+    looked = sampler.init(target, y)
+    known = sampler.init(Target(curved), y, known=target.slope(y))
+    ends = [sampler.flight(Target(curved), s, 8, 1.0, seeded(2)) for s in (looked, known)]
+    assert all(map(torch.equal, looked, known))
+    assert all(map(torch.equal, *ends))

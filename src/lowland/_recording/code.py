@@ -205,11 +205,9 @@ def fingerprint(module: nn.Module) -> tuple[object, ...]:
     """What a trace of a module has frozen: which tensors it has, its modes and options."""
     found: list[object] = []
     for part in parts_of(module):
-        found += [
-            item
-            for item in vars(part).items()
-            if item[0] not in _OF_MODULES and isinstance(item[1], _PLAIN)
-        ]
+        for name, value in vars(part).items():
+            if name not in _OF_MODULES and isinstance(value, _PLAIN):
+                found += (name, value)
         found += map(id, part._parameters.values())
         found += map(id, part._buffers.values())
     return tuple(found)

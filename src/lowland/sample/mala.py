@@ -101,9 +101,16 @@ class MALA:
                 f"The 'acceptance' of MALA must lie between 0 and 1. Got {self.acceptance!r}."
             )
 
-    def init(self, target: Target, y: Tensor, like: MALAState | None = None) -> MALAState:
-        """The state at the start points `(chains, *event)`."""
-        energy, gradient = target.slope(y)
+    def init(
+        self,
+        target: Target,
+        y: Tensor,
+        like: MALAState | None = None,
+        *,
+        known: tuple[Tensor, Tensor] | None = None,
+    ) -> MALAState:
+        """The state at the start points `(chains, *event)`; what `target.slope` gives there."""
+        energy, gradient = target.slope(y) if known is None else known
         none = torch.zeros(len(y), dtype=torch.int64, device=y.device)
         if like is None:
             log_step, learned = self._first(gradient), torch.zeros((), device=y.device)
@@ -202,11 +209,11 @@ class MALA:
         y, energy, gradient = (part.clone() for part in state[:3])
         ratios, weights = (energy.new_empty((steps, len(energy))) for _ in range(2))
         log_step, learned = float(state.log_step), float(state.learned)
+        slope = target.steepness(y, steps)
         with torch.inference_mode() if target.traced(y) else torch.no_grad():
             each = weights.reshape(steps, len(y), *[1] * (y.dim() - 1)).unbind()
             units = target.released(normal((steps, *y.shape), generator, like=y))
             levels = uniform((steps, len(y)), generator, like=energy).log_()
-            slope = target.steepness(y, steps)
             rows = (part.unbind() for part in (units, levels, ratios, weights))
             for unit, level, ratio, weight, shaped in zip(*rows, each, strict=True):
                 eta = math.exp(log_step)

@@ -25,12 +25,14 @@ from lowland._recording import (
     record,
     roots,
     same,
+    without_changes,
+    without_repeats,
 )
 
 # A recording costs as much as some hundred steps, so it waits for so many.
 _CALLS_BEFORE_RECORDING = 100
 
-# Any number of scalars, the first of them the loss.
+# Any number of tensors, the first of them the loss, a scalar.
 Loss = Callable[..., tuple[Tensor, ...]]
 
 
@@ -38,7 +40,7 @@ class Found(NamedTuple):
     """What a recording gives.
 
     Attributes:
-        values: the scalars of the loss, without a graph.
+        values: the tensors that the loss gives, without a graph.
         gradients: that of the first in each parameter, by name; None where it does not depend on
             it.
     """
@@ -63,10 +65,10 @@ class RecordedLoss:
     """Recorded operations of a loss and of its derivative, for one set of shapes and types.
 
     Args:
-        recorded: what the recorder noted: outputs are the scalars, then the gradients.
+        recorded: what the recorder noted: outputs are the values, then the gradients.
         energy: whose loss it is.
         names: the parameters that have a gradient, in order.
-        scalars: how many scalars there are.
+        values: how many values there are.
 
     Raises:
         ValueError: an operation draws random numbers or changes a tensor in place.
@@ -77,16 +79,18 @@ class RecordedLoss:
         recorded: GraphModule,
         energy: nn.Module,
         names: list[str],
-        scalars: int,
+        values: int,
     ) -> None:
         parameters = dict(energy.named_parameters())
+        without_changes(recorded)
+        without_repeats(recorded)
         code = Recording(recorded)
         body = needed(code.calls, code.outputs)
-        returned = [node.name for node in code.outputs[:scalars]]
-        returned += _own(body, code.outputs[scalars:])
+        returned = [node.name for node in code.outputs[:values]]
+        returned += _own(body, code.outputs[values:])
         self._attributes = list(code.attributes.values())
         self._places = places(energy, self._attributes)
-        self._names, self._scalars = names, scalars
+        self._names, self._values = names, values
         self._parameters = list(parameters.values())
         self._needs = [parameter.requires_grad for parameter in self._parameters]
         self._empty: dict[str, Tensor | None] = dict.fromkeys(parameters)
@@ -109,12 +113,12 @@ class RecordedLoss:
         return not all(place.kept() for place in self._places)
 
     def __call__(self, *inputs: Tensor) -> Found:
-        """The scalars and the gradients, with the weights of the moment."""
+        """The values and the gradients, with the weights of the moment."""
         keep_freed_memory()
         with torch.no_grad():
             results = self._run(*self._attributes, *inputs)
-        gradients = self._empty | dict(zip(self._names, results[self._scalars :], strict=True))
-        return Found(tuple(results[: self._scalars]), gradients)
+        gradients = self._empty | dict(zip(self._names, results[self._values :], strict=True))
+        return Found(tuple(results[: self._values]), gradients)
 
 
 def recorded(energy: nn.Module, kind: Hashable, loss: Loss, *inputs: Tensor) -> Found | None:

@@ -25,6 +25,7 @@ from lowland.energy import Energy
 from lowland.infer import FreeEnergy, eliminate
 from lowland.latent import NoLatent
 from lowland.sample import MALA, Gibbs, Sampler, Target, advance, sampler_for
+from lowland.train.contrastive.halves import Begun
 from lowland.train.recorded import recorded
 
 # The least share of a step in the smoothed acceptance and gap: they average over some 20 steps.
@@ -123,9 +124,12 @@ def move(
     beta: float = 1.0,
     clip: float | None = None,
     memory: Mapping[str, Tensor] = MappingProxyType({}),
+    begun: Begun | None = None,
     generator: torch.Generator | None,
 ) -> Moved:
     """Move chains from the points `(chains, *event)` towards exp(-beta F), still learning.
+
+    What is known of the surface at the start, `begun`, spares MALA a look at it.
 
     Raises:
         DivergedError: a start has no finite energy.
@@ -138,7 +142,10 @@ def move(
             return Moved(y, y.new_ones(()), {}, target.conditionals(1.0))
         like = _recall(sampler, target, start, memory)
         if type(sampler) is MALA:
-            state = advance(sampler, target, start, 0, beta, generator, like=like)
+            if begun is None:
+                state = advance(sampler, target, start, 0, beta, generator, like=like)
+            else:
+                state = sampler.init(target, start, like, known=begun)
             end: Any = sampler.flight(target, state, steps, beta, generator)
         else:
             end = advance(sampler, target, start, steps, beta, generator, like=like)

@@ -12,8 +12,9 @@ from lowland._random import integers, normal, permutation, uniform
 from lowland.capabilities import Recentres
 from lowland.domain import Real
 from lowland.energy import Energy
-from lowland.sample import Sampler
+from lowland.sample import MALA, Sampler
 from lowland.train.contrastive.chains import (
+    Contrast,
     Memory,
     Moved,
     check_count,
@@ -28,6 +29,7 @@ from lowland.train.contrastive.chains import (
     runaway_limit,
     watch,
 )
+from lowland.train.contrastive.halves import Half, difference, half, separable
 from lowland.train.strategy import Look, Outcome, Strategy
 
 _SEEN = 4096
@@ -63,23 +65,19 @@ class ChainStrategy(Strategy):
         moved_x: Tensor | None,
         optimizer: torch.optim.Optimizer | None,
         generator: torch.Generator,
+        down: Half | None = None,
     ) -> tuple[Memory, Outcome]:
-        """Down on the data, up on the negatives; what was watched, and the outcome."""
-        y, x = data
-        noisy = kicked(energy.domain, y, self.data_noise, generator)
-        clean = noisy is y
-        if not clean and offers(energy, Recentres):
-            energy.recentre(y, x=x)
-        found = contrast(
-            energy,
-            noisy,
-            x,
-            moved.y,
-            moved_x,
-            alpha=self.alpha,
-            recentred=clean,
-            conditionals=moved.conditionals,
-        )
+        """Down on the data, up on the negatives; what was watched, and the outcome.
+
+        The half of the loss that is of the data may be at hand.
+        """
+        y = data[0]
+        if down is None:
+            found = self._contrast(energy, data, moved, moved_x, generator)
+        else:
+            up = half(energy, moved.y, moved_x)
+            gap = down.energy - up.energy
+            found = Contrast(gap, gap, down.energy, up.energy, difference(down, up, len(y)))
         limit = runaway_limit(self.runaway, y)
         watched = watch(state, moved.acceptance, found.gap, limit, type(self).__name__)
         outcome = Outcome(
@@ -92,6 +90,30 @@ class ChainStrategy(Strategy):
             gradients=found.gradients,
         )
         return watched, self.descend(energy, outcome, optimizer)
+
+    def _contrast(
+        self,
+        energy: Energy,
+        data: tuple[Tensor, Tensor | None],
+        moved: Moved,
+        moved_x: Tensor | None,
+        generator: torch.Generator,
+    ) -> Contrast:
+        y, x = data
+        noisy = kicked(energy.domain, y, self.data_noise, generator)
+        clean = noisy is y
+        if not clean and offers(energy, Recentres):
+            energy.recentre(y, x=x)
+        return contrast(
+            energy,
+            noisy,
+            x,
+            moved.y,
+            moved_x,
+            alpha=self.alpha,
+            recentred=clean,
+            conditionals=moved.conditionals,
+        )
 
 
 @dataclass(frozen=True)
@@ -173,17 +195,23 @@ class ContrastiveDivergence(ChainStrategy):
                 parameter has been changed.
         """
         start = kicked(energy.domain, y, self.kick, generator)
+        sampler = self.sampler or default_sampler(energy, state, y)
+        # Chains that begin with what the loss needs of the data too.
+        plain = start is y and not (self.data_noise or self.alpha or self.clip)
+        shares = plain and type(sampler) is MALA and separable(energy)
+        down = half(energy, y, x, begins=True) if shares else None
         moved = move(
             energy,
-            self.sampler or default_sampler(energy, state, y),
+            sampler,
             start,
             x,
             self.k,
             clip=self.clip,
             memory=state,
+            begun=None if down is None else down.begun,
             generator=generator,
         )
-        watched, outcome = self._learn(energy, state, (y, x), moved, x, optimizer, generator)
+        watched, outcome = self._learn(energy, state, (y, x), moved, x, optimizer, generator, down)
         return {**state, **moved.memory, **watched}, outcome
 
 
