@@ -1,6 +1,8 @@
 """Negatives in haste: many steps at once lead where single ones do."""
 
+import importlib
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +12,10 @@ from torch import Tensor
 import lowland as ll
 from lowland.sample import MALA, Gibbs, Target, advance
 from lowland.sample import target as target_module
+from lowland.sample._flight import Pilot
 from lowland.sample.mala import MALAState
+
+_flight = importlib.import_module("lowland.sample._flight")
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -130,4 +135,89 @@ def test_a_flight_from_a_slope_that_is_known_is_the_same() -> None:
     known = sampler.init(Target(curved), y, known=target.slope(y))
     ends = [sampler.flight(Target(curved), s, 8, 1.0, seeded(2)) for s in (looked, known)]
     assert all(map(torch.equal, looked, known))
+    assert all(map(torch.equal, *ends))
+
+
+def image_energy() -> ll.Energy:
+    y = torch.randn(4, 1, 8, 8, generator=seeded())
+    return ll.energies.ConvNetwork.from_data(y, channels=(4,), generator=seeded())
+
+
+class Bowl(ll.Energy):
+    """Its slope is y itself."""
+
+    def forward(self, y: Tensor, *, x: Tensor | None = None, z: Tensor | None = None) -> Tensor:
+        return y.square().flatten(1).sum(1) / 2
+
+
+SURFACES: dict[str, Callable[[], ll.Energy]] = {
+    "perceptron": lambda: ll.energies.Network.from_data(
+        torch.zeros(4, 3, 2), hidden=(8, 8), generator=seeded()
+    ),
+    "images": image_energy,
+    "bowl": lambda: Bowl((3,)),
+}
+
+
+def pilot_of(target: Target) -> Pilot:
+    assert target._last is not None
+    assert target._last.trace is not None
+    return target._last.trace._pilot
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("beta", [1.0, 0.7])
+@pytest.mark.parametrize("largest", [None, 0.15])
+@pytest.mark.parametrize("name", SURFACES)
+def test_the_interpreter_flies_as_single_steps_do(
+    name: str,
+    largest: float | None,
+    beta: float,
+    dtype: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(target_module, "_CALLS_BEFORE_TRACE", 1)
+    energy = SURFACES[name]().to(dtype)
+    with torch.no_grad():  # steep enough for some proposals to be refused
+        for parameter in energy.parameters():
+            parameter.mul_(3.0)
+    y = torch.randn(12, *energy.event, generator=seeded(1), dtype=dtype)
+    ends = []
+    for trace in (True, False):
+        target = Target(energy, trace=trace)
+        sampler, state = begun(target, y, step_size=0.5, largest=largest)
+        for seed in (5, 6):
+            state = sampler.flight(target, state, 10, beta, seeded(seed))
+        ends.append(state)
+        if trace:
+            assert pilot_of(target)._written is not None
+    assert all(map(torch.equal, *ends))
+    assert 0 < int(ends[0].rejected.sum()) < 20 * 12
+
+
+@pytest.mark.parametrize("cause", ["no words", "other bits"])
+def test_where_the_interpreter_will_not_do_python_flies(
+    cause: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target_module, "_CALLS_BEFORE_TRACE", 1)
+    # The interpreter reads another rate than Python learns at.
+    source = _flight._written
+
+    def written(body: Any) -> Any:
+        if cause == "no words":
+            return source(body._replace(last={body.y: next(iter(body.last.values()))}))
+        monkeypatch.setattr(_flight, "RATE", 0.9)
+        other = source(body)
+        monkeypatch.setattr(_flight, "RATE", 0.1)
+        return other
+
+    monkeypatch.setattr(_flight, "_written", written)
+    energy, y = SURFACES["perceptron"](), torch.randn(12, 3, 2, generator=seeded(1))
+    ends = []
+    for trace in (True, False):
+        target = Target(energy, trace=trace)
+        sampler, state = begun(target, y)
+        ends.append(sampler.flight(target, state, 10, 1.0, seeded(5)))
+        if trace:
+            assert pilot_of(target)._written is None
     assert all(map(torch.equal, *ends))

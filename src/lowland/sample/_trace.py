@@ -6,6 +6,7 @@ prologue that runs once a run; the rest becomes a Python function of y.
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -29,6 +30,7 @@ from lowland._recording import (
     without_changes,
 )
 from lowland.sample._compiled import Compiler
+from lowland.sample._flight import Flight, Pilot
 from lowland.sample._walk import (
     Body,
     Slope,
@@ -60,6 +62,7 @@ class Bound(NamedTuple):
         walk: what moves points y in place, for each of the noises `(steps, *y.shape)` by a step
             times the slope and by a spread times the noise; in inference mode only.
         tour: what makes the same steps and keeps each.
+        flight: of points y what makes steps of MALA from there; in inference mode only.
         captured: the tensors that the prologue looked at.
         versions: how often each had been changed in place by then.
         walled: whether a number that is not finite is written into the code, so that an energy may
@@ -73,6 +76,7 @@ class Bound(NamedTuple):
     own: bool
     walk: Walk
     tour: Tour
+    flight: Callable[[Tensor], Flight]
     captured: tuple[Tensor, ...]
     versions: list[int]
     walled: bool
@@ -153,6 +157,7 @@ class Trace:
         self._walk = walk_of(Body(inputs[0], [gradient], reused, everything))
         ends = lifetimes(both, [energy, gradient])
         self._tour = tour_of(Body(inputs[0], [energy, gradient], ends, fixed))
+        self._pilot = Pilot(Body(inputs[0], [energy, gradient], ends, fixed))
         self.compiler = Compiler(inputs[0], [energy, gradient], both, fixed)
 
     def displaced(self) -> bool:
@@ -192,6 +197,7 @@ class Trace:
             own=self._own,
             walk=walk,
             tour=tour,
+            flight=partial(self._pilot.flight, fixed, slope),
             captured=captured,
             versions=versions,
             walled=self.code.walled,

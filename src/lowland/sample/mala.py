@@ -9,12 +9,11 @@ from torch import Tensor
 
 from lowland._errors import DomainError
 from lowland._random import normal, source, uniform
+from lowland.sample._flight import RATE, Aim, Luggage, paced
 from lowland.sample._metropolis import choose, counted, dot, judge, like, probability
 from lowland.sample._threads import threads_for
 from lowland.sample.target import Target
 
-# Learning of the step slows down to this rate and no further, for in training the energy moves.
-_RATE = 0.1
 # The first step is no larger, however flat the start.
 _FIRST = 0.1
 
@@ -208,31 +207,13 @@ class MALA:
         # What is made outside inference mode stays ordinary, though it is changed inside.
         y, energy, gradient = (part.clone() for part in state[:3])
         ratios, weights = (energy.new_empty((steps, len(energy))) for _ in range(2))
-        log_step, learned = float(state.log_step), float(state.learned)
-        slope = target.steepness(y, steps)
+        fly = target.flight(y, steps)
         with torch.inference_mode() if target.traced(y) else torch.no_grad():
-            each = weights.reshape(steps, len(y), *[1] * (y.dim() - 1)).unbind()
             units = target.released(normal((steps, *y.shape), generator, like=y))
             levels = uniform((steps, len(y)), generator, like=energy).log_()
-            rows = (part.unbind() for part in (units, levels, ratios, weights))
-            for unit, level, ratio, weight, shaped in zip(*rows, each, strict=True):
-                eta = math.exp(log_step)
-                spread = math.sqrt(2 / beta * eta)
-                proposal = torch.add(y, unit, alpha=spread).add_(gradient, alpha=-eta)
-                new_energy, new_gradient = slope(proposal)
-                both = gradient + new_gradient
-                work = dot(both, torch.sub(unit, both, alpha=eta / 2 / spread))
-                torch.sub(energy, new_energy, out=ratio).add_(work, alpha=spread / 2)
-                if beta != 1:
-                    ratio.mul_(beta)
-                torch.lt(level, ratio, out=weight)
-                # Between finite numbers a weight of 0 or 1 gives the one or the other.
-                y.lerp_(proposal, shaped)
-                gradient.lerp_(new_gradient, shaped)
-                energy.lerp_(new_energy, weight)
-                learned += 1
-                likely = float(probability(ratio, None).sum()) / len(y)
-                log_step = self._next(log_step, learned, likely)
+            luggage = Luggage(units, levels, y, energy, gradient, ratios, weights)
+            numbers = float(state.log_step), float(state.learned)
+            log_step, learned = fly(luggage, self._aim(beta), *numbers)
             if not math.isfinite(float(ratios.sum())):
                 return None
         return state._replace(
@@ -244,19 +225,17 @@ class MALA:
             learned=torch.full_like(state.learned, learned),
         )
 
-    def _next(self, log_step: float, learned: float, likely: float) -> float:
-        """The logarithm of a shared step after one more proposal, taken with that probability."""
+    def _aim(self, beta: float) -> Aim:
         largest = math.inf if self.largest is None else math.log(self.largest)
-        rate = max(_RATE, 1 / math.sqrt(learned))
-        return min(largest, log_step + rate * (likely - self.acceptance))
+        return Aim(beta, self.acceptance, largest)
 
     def _learn(self, state: MALAState, likely: Tensor) -> tuple[Tensor, Tensor]:
         learned = state.learned + 1
         if len(state.log_step) == 1:
             mean = float(likely.sum()) / len(likely)
-            shared = self._next(float(state.log_step), float(learned), mean)
+            shared = paced(float(state.log_step), float(learned), mean, self._aim(1.0))
             return torch.full_like(state.log_step, shared), learned
-        rate = max(_RATE, 1 / math.sqrt(float(learned)))
+        rate = max(RATE, 1 / math.sqrt(float(learned)))
         largest = math.inf if self.largest is None else math.log(self.largest)
         log_step = state.log_step.add(likely - self.acceptance, alpha=rate)
         return log_step.clamp_(max=largest), learned

@@ -16,6 +16,7 @@ from lowland.capabilities import Conditionals, SamplesConditionals
 from lowland.energy import Energy
 from lowland.latent import NoLatent
 from lowland.sample._compiled import refuse
+from lowland.sample._flight import Flight, flown
 from lowland.sample._threads import Works
 from lowland.sample._trace import Bound, Gradient, Recorder, traced
 from lowland.sample._walk import Slope, Tour, Walk, stepped, toured
@@ -207,6 +208,14 @@ class Target:
         if bound is not None and slope is bound.slope:
             return bound.tour
         return toured(slope)
+
+    def flight(self, y: Tensor, calls: int) -> Flight:
+        """What makes steps of MALA, as `steepness` gives the slope."""
+        slope = self.steepness(y, calls)
+        bound = self._bound.get((y.shape, y.dtype, y.device))
+        if bound is not None and slope is bound.slope:
+            return bound.flight(y)
+        return flown(slope)
 
     @property
     def block(self) -> int:
