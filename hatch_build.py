@@ -24,7 +24,7 @@ def compiled(root: Path) -> bool:
         command = [*compiler, *FLAGS, *sources, "-o", str(folder / LIBRARY)]
         try:
             made = subprocess.run(command, capture_output=True, text=True, check=False)
-        except FileNotFoundError:
+        except OSError:  # there is none, or it may not be run
             continue
         if made.returncode == 0:
             return True

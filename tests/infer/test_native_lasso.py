@@ -105,6 +105,14 @@ def test_a_good_start_takes_few_steps() -> None:
     assert (few.gap > 1e-6).any()
 
 
+def test_what_is_not_a_number_is_no_certificate() -> None:
+    problem, y = Lasso(unit(draw(9, 4)), 0.1), draw(5, 4, seed=1)
+    y[2, 1] = torch.nan
+    found = native_lasso(library(), problem, y)
+    assert not found.gap[2] <= 1.0
+    assert (found.gap[[0, 1, 3, 4]] <= 1e-6).all()
+
+
 def test_targets_that_no_kernel_takes_are_left_to_torch() -> None:
     assert library_for(torch.zeros(2, 3)) is None
     assert library_for(torch.zeros(2, 3, dtype=F64, device="meta")) is None

@@ -176,6 +176,19 @@ def test_a_warm_start_takes_few_steps() -> None:
     assert wrong.converged.all()
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_what_is_not_finite_is_refused_and_never_certified(bad: float) -> None:
+    energy, y = coding(4, 6, 0.1), draw(5, 4, seed=1)
+    start = torch.zeros(5, 6, dtype=F64)
+    start[3, 2] = bad
+    with pytest.raises(ll.DomainError, match=r"'start' of infer must be finite.* item 3"):
+        infer(energy, y, start=start)
+    with torch.no_grad():
+        energy.dictionary[0, 1] = bad
+    with pytest.raises(ll.DivergedError, match=r"The dictionary.* index \(1, 0\)"):
+        infer(energy, y)
+
+
 def test_too_few_steps_are_admitted() -> None:
     found = infer(coding(16, 60, 0.1), draw(300, 16, seed=1), steps=2)
     assert not found.converged.any()

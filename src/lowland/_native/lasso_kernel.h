@@ -284,7 +284,9 @@ TARGET static void NAME(certify)(const lasso *restrict p, double squared, double
     const double scale = largest > p->penalty ? p->penalty / largest : 1;
     const double over = squared / 2 * (1 - scale) * (1 - scale) + p->penalty * length;
     *value = squared / 2 + p->penalty * length;
-    *gap = *value > 0 && over > scale * explained ? (over - scale * explained) / *value : 0;
+    *gap = *value == 0 ? 0 : (over - scale * explained) / *value;
+    if (*gap < 0) /* what is not a number stays so */
+        *gap = 0;
 }
 
 /* One item, from the codes `start`, (k,), if that is not NULL; z, (k,), holds zeros. */

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lowland._border import check_x, check_y
 from lowland._errors import CapabilityError, DomainError, ShapeError
-from lowland._shapes import flatten_batch, require_finite
+from lowland._shapes import all_finite, flatten_batch, require_finite
 from lowland.capabilities import (
     DecodesByOperator,
     DecodesLinearly,
@@ -73,7 +73,8 @@ def infer(
 
     Raises:
         ShapeError: y, x or start has the wrong shape.
-        DomainError: y lies outside the energy's domain, or an option is out of range.
+        DomainError: y lies outside the energy's domain, start is not finite, or an option is out
+            of range.
         CapabilityError: no method here infers that latent.
 
     Example:
@@ -91,6 +92,12 @@ def infer(
     if start is not None:
         energy.latent.check(start, batch)
         start = flatten_batch(start, batch)
+        if start.is_floating_point() and not all_finite(start):
+            bad = int(torch.nonzero(~start.isfinite().flatten(1).all(1))[0])
+            raise DomainError(
+                f"'start' of infer must be finite, and is not at item {bad}. Leave "
+                f"it out, or give such items zeros."
+            )
     flat_y, flat_x = flatten_batch(y, batch), flatten_condition(energy, x, batch)
     search = Search(start, starts, steps, tolerance, generator)
     with torch.no_grad():

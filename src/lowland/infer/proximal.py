@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from lowland._shapes import require_finite
 from lowland.capabilities import LinearDecoder
 from lowland.infer.active_set import Solved, active_set
 from lowland.infer.lasso import Lasso, certificate, lasso, targets
@@ -35,8 +36,12 @@ def solve_sparse(latent: Sparse, decoder: LinearDecoder, y: Tensor, search: Sear
         decoder: the atoms.
         y: `(n, *event)`.
         search: where to start, how long to search and how close to come.
+
+    Raises:
+        DivergedError: the dictionary is not finite.
     """
     problem, target = lasso(latent, decoder), targets(decoder, y)
+    require_finite(problem.atoms, "The dictionary, an atom in each row,")
     if latent.penalty == 0:
         found = _unpenalised(problem, target, y.dtype)
     elif len(problem.atoms) ** 2 * problem.atoms.element_size() <= _GRAM_BYTES:
