@@ -56,7 +56,7 @@ def all_finite(*values: Tensor) -> bool:
         >>> all_finite(torch.tensor([1.0, 2.0])), all_finite(torch.tensor([1.0, torch.nan]))
         (True, False)
     """
-    sums = [part.sum() for part in values]
+    sums = [part.detach().sum() for part in values]
     devices = {part.device for part in sums}
     if len(devices) == 1 and devices.pop().type != "cpu":  # to read a number there takes long
         sums = [torch.stack(sums).sum()]
@@ -75,8 +75,8 @@ def require_finite(values: Tensor, what: str) -> Tensor:
     Raises:
         DivergedError: a value is NaN or infinite.
     """
-    finite = torch.isfinite(values)
-    if not bool(finite.all()):
+    if not all_finite(values):
+        finite = torch.isfinite(values)
         bad = torch.nonzero(~finite)
         where = tuple(bad[0].tolist())
         raise DivergedError(

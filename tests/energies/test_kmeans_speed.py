@@ -253,6 +253,17 @@ def test_a_bad_row_far_down_is_named() -> None:
         ll.fit(KMeans(torch.zeros(2, 3)), y, ll.CoordinateDescent(), steps=2)
 
 
+def test_a_prototype_that_is_not_finite_is_named_and_not_passed_over() -> None:
+    y = torch.randn(500, 3, generator=seeded())
+    energy = KMeans(y[:4])
+    with torch.no_grad():
+        energy.prototypes[2, 1] = math.nan
+    with pytest.raises(ll.DivergedError, match=r"A prototype.* index \(2, 1\)"):
+        ll.score(energy, y)
+    with pytest.raises(ll.DivergedError, match=r"A prototype.* index \(2, 1\)"):
+        ll.fit(energy, y, ll.CoordinateDescent(), steps=2)
+
+
 def test_memory_beyond_the_data_is_bounded() -> None:
     code = """
 import resource, torch, lowland as ll

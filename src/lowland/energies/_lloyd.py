@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from lowland._shapes import require_finite
 from lowland.capabilities import Swept
 from lowland.energies._native_pass import NativePass, library_for
 from lowland.energies._nearest import best_rows, nearest
@@ -60,7 +61,12 @@ class Lloyd:
         self._scorer: Scorer | None = None
 
     def __call__(self, prototypes: Tensor) -> Swept:
-        """One pass with prototypes `(k, d)`; the sums have shape `(k, *event)`."""
+        """One pass with prototypes `(k, d)`; the sums have shape `(k, *event)`.
+
+        Raises:
+            DivergedError: a prototype is not finite; no item would be nearest to it.
+        """
+        require_finite(prototypes, "A prototype, a row of all of them,")
         passes = self._pass or self._place(prototypes)
         moved = 0
         # Prototypes may have left the place that the origin was chosen for: that is tried once.

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from lowland._shapes import require_finite
+
 # The block of scores that stays in cache while it is reduced.
 _BLOCK_BYTES = 2**20
 _MOST_ROWS = 8192
@@ -33,7 +35,11 @@ def nearest(y: Tensor, prototypes: Tensor) -> Tensor:
 
     Returns:
         `(n,)` int64.
+
+    Raises:
+        DivergedError: a prototype is not finite; no point would be nearest to it.
     """
+    require_finite(prototypes, "A prototype, a row of all of them,")
     index, close = _by_score(y, prototypes)
     rows = torch.nonzero(close).flatten()
     # k distances for each doubtful row; in blocks, for all may be doubtful (equal prototypes).
