@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lowland._native.twister import Kind, filled
+
 # Below so many numbers the call takes longer than the drawing.
 _SMALL = 4096
 # So many numbers are drawn at once, at the most, for steps to come.
@@ -23,10 +25,15 @@ def normal_like(tensor: Tensor, generator: torch.Generator | None) -> Tensor:
 
 def normal(shape: tuple[int, ...], generator: torch.Generator | None, *, like: Tensor) -> Tensor:
     """Standard normal numbers of the given shape, with the dtype and device of `like`."""
-    drawn = torch.randn(
-        shape, generator=generator, dtype=like.dtype, device=_where(generator, like)
-    )
-    return drawn.to(like.device)
+    drawn = torch.empty(shape, dtype=like.dtype, device=_where(generator, like))
+    return fill_normal(drawn, generator).to(like.device)
+
+
+def fill_normal(tensor: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The tensor, written over with standard normal numbers."""
+    if filled(tensor, Kind.NORMAL, generator):
+        return tensor
+    return tensor.normal_(generator=generator)
 
 
 def integers(
@@ -45,7 +52,9 @@ def permutation(n: int, generator: torch.Generator | None, *, like: Tensor) -> T
 def uniform(shape: Sequence[int], generator: torch.Generator | None, *, like: Tensor) -> Tensor:
     """Uniform numbers in [0, 1) with the dtype and device of `like` (float32 for integers)."""
     dtype = like.dtype if like.is_floating_point() else torch.float32
-    drawn = torch.rand(shape, generator=generator, dtype=dtype, device=_where(generator, like))
+    drawn = torch.empty(shape, dtype=dtype, device=_where(generator, like))
+    if not filled(drawn, Kind.UNIFORM, generator):
+        drawn.uniform_(generator=generator)
     return drawn.to(like.device)
 
 
@@ -55,8 +64,7 @@ def shorts(shape: Sequence[int], generator: torch.Generator | None, *, like: Ten
     Four are drawn at once, so that one costs a quarter of a uniform number.
     """
     count = math.prod(shape)
-    four = torch.empty(-(-count // 4), dtype=torch.int64, device=_where(generator, like))
-    drawn = four.random_(-(2**63), None, generator=generator).view(torch.int16)
+    drawn = _bits(-(-count // 4), generator, _where(generator, like)).view(torch.int16)
     return drawn[:count].reshape(shape).to(like.device)
 
 
@@ -69,11 +77,14 @@ def coins(chances: Tensor, generator: torch.Generator | None) -> Tensor:
     shape, count, device = chances.shape, chances.numel(), _where(generator, chances)
     if chances.dtype != torch.float32 or device.type != "cpu":
         return uniform(shape, generator, like=chances).lt_(chances)
-    pairs = torch.empty(-(-count // 2), dtype=torch.int64, device=device)
-    drawn = pairs.random_(-(2**63), None, generator=generator).view(torch.int32)[:count]
+    chances.add_(1.0)
+    fallen = torch.empty_like(chances)
+    if filled(fallen, Kind.COIN, generator, chances):
+        return fallen
+    drawn = _bits(-(-count // 2), generator, device).view(torch.int32)[:count]
     # With the sign and exponent of 1 they are the numbers from 1 to 2.
     drawn = drawn.bitwise_and_(0x7FFFFF).bitwise_or_(0x3F800000).view(torch.float32)
-    return drawn.reshape(shape).to(chances.device).lt_(chances.add_(1.0))
+    return drawn.reshape(shape).to(chances.device).lt_(chances)
 
 
 def source(generator: torch.Generator | None, *, like: Tensor) -> torch.Generator:
@@ -113,8 +124,16 @@ def normals(
     for first in range(0, count, at_once):
         block = noise[: count - first]
         for part in (block,) if together else block:
-            part.normal_(generator=generator)
+            fill_normal(part, generator)
         yield block
+
+
+def _bits(count: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """So many int64 numbers of 64 coins each."""
+    drawn = torch.empty(count, dtype=torch.int64, device=device)
+    if filled(drawn.view(torch.int32), Kind.WHOLE, generator):
+        return drawn
+    return drawn.random_(-(2**63), None, generator=generator)
 
 
 def _where(generator: torch.Generator | None, like: Tensor) -> torch.device:

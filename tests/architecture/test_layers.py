@@ -15,7 +15,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "lowland"
 
 # Innermost first. Modules of one layer are siblings, and siblings never import one another.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_errors", "_modes", "_native", "_offers", "_random", "_version"),
+    ("_errors", "_modes", "_native", "_offers", "_version"),
+    ("_random",),
     ("_recording", "_shapes"),
     ("latent", "domain", "_embedding", "_gibbs", "_masks", "_quantizing", "_restarts"),
     ("capabilities",),

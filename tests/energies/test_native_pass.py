@@ -1,28 +1,14 @@
 """The kernels of every instruction set that this processor runs, against the definition."""
 
-import ctypes
-import shutil
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from instruction_sets import WIDTHS, library
 from torch import Tensor
 
-from lowland._native import kernels
 from lowland.energies._native_pass import NativePass, library_for
 from lowland.energies._scored_pass import Sums
-
-WIDTHS = {"portable": 0, "avx2": 1, "avx512": 2}
-
-
-def library(width: int) -> ctypes.CDLL:
-    found = kernels()
-    if found is None:
-        pytest.skip("lowland was installed without a C compiler")
-    if width > found.lowland_widest():
-        pytest.skip("this processor lacks the instructions")
-    return found
 
 
 def held(n: int, k: int, d: int) -> Sums:
@@ -39,11 +25,6 @@ def assigned(y: Tensor, prototypes: Tensor, width: int, origin: Tensor | None = 
     one = NativePass(library(width), y, origin, sums, width)
     assert one(prototypes, afresh=True, measure=True) == len(y)
     return sums
-
-
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
-def test_the_kernels_are_there_where_a_compiler_is() -> None:
-    assert kernels() is not None
 
 
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)

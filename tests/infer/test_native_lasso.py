@@ -1,29 +1,17 @@
 """The kernels of every instruction set that this processor runs, certified independently."""
 
-import ctypes
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from instruction_sets import WIDTHS, library
 
-from lowland._native import kernels
 from lowland.infer import native_lasso as module
 from lowland.infer.lasso import Lasso, certificate
 from lowland.infer.native_lasso import library_for, native_lasso
 from lowland.infer.updated_inverse import updated_inverse
 
 F64 = torch.float64
-WIDTHS = {"portable": 0, "avx2": 1, "avx512": 2}
-
-
-def library(width: int = 0) -> ctypes.CDLL:
-    found = kernels()
-    if found is None:
-        pytest.skip("lowland was installed without a C compiler")
-    if width > found.lowland_widest():
-        pytest.skip("this processor lacks the instructions")
-    return found
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:

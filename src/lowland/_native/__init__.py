@@ -62,4 +62,16 @@ def kernels() -> ctypes.CDLL | None:
         _POINTER,  # made
     ]
     library.lowland_lasso.restype = _INT
+    library.lowland_state.argtypes = []
+    library.lowland_state.restype = _LONG
+    library.lowland_mersenne.argtypes = [
+        _INT,  # width
+        _INT,  # kind
+        _POINTER,  # from
+        _POINTER,  # to
+        _POINTER,  # chances
+        _POINTER,  # out
+        _LONG,  # n
+    ]
+    library.lowland_mersenne.restype = _INT
     return library

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lowland._errors import DomainError
-from lowland._random import normals, singly, source
+from lowland._random import fill_normal, normals, singly, source
 from lowland.sample.target import Target
 
 
@@ -152,7 +152,7 @@ class Langevin:
                 slope = downhill(y)
                 y.add_(slope, alpha=-self.step_size)
                 # That memory is near the core, and noise anywhere else would drive it out.
-                y.add_(slope.normal_(generator=generator), alpha=spread)
+                y.add_(fill_normal(slope, generator), alpha=spread)
         else:
             walk = target.walk(y, count - 1)
             for noises in normals(count - 1, generator, like=y, least=target.block):
