@@ -117,7 +117,9 @@ def normals(
     options: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
     size = like.numel()
     # A CPU draws in groups of 16: whole groups are the same numbers whether drawn apart or at once.
-    together = size % 16 == 0 and not singly(like) and like.device.type == "cpu"
+    # To tell a GPU to draw takes longer than the drawing.
+    whole = size % 16 == 0 and not singly(like)
+    together = whole if like.device.type == "cpu" else True
     # No more than stay near the core until they are used.
     at_once = max(1, _NEAR // max(1, size) // least) * least if together else least
     noise = torch.empty(min(at_once, count), *like.shape, **options)

@@ -41,6 +41,8 @@ class Compiler:
         seconds: how long it took to compile.
     """
 
+    way = "compiled"
+
     def __init__(
         self, y: Node, outputs: list[Node], body: list[Node], given: Sequence[str]
     ) -> None:

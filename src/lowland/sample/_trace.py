@@ -29,6 +29,7 @@ from lowland._recording import (
     same,
     without_changes,
 )
+from lowland.sample._captured import Captured
 from lowland.sample._compiled import Compiler
 from lowland.sample._flight import Flight, Pilot
 from lowland.sample._walk import (
@@ -46,6 +47,9 @@ from lowland.sample._walk import (
 
 Function = Callable[[Tensor, Tensor | None], Tensor]
 Gradient = Callable[[Tensor], Tensor]
+
+# Devices that record what they are told.
+_GRAPHED = ("cuda",)
 
 _VERSION = operator.attrgetter("_version")
 
@@ -158,7 +162,11 @@ class Trace:
         ends = lifetimes(both, [energy, gradient])
         self._tour = tour_of(Body(inputs[0], [energy, gradient], ends, fixed))
         self._pilot = Pilot(Body(inputs[0], [energy, gradient], ends, fixed))
-        self.compiler = Compiler(inputs[0], [energy, gradient], both, fixed)
+        self.compiler = (
+            Captured(inputs[0], self._bind)
+            if gradient.meta["val"].device.type in _GRAPHED
+            else Compiler(inputs[0], [energy, gradient], both, fixed)
+        )
 
     def displaced(self) -> bool:
         """Whether another tensor was put in the place of one that was looked at."""
@@ -170,7 +178,7 @@ class Trace:
         Args:
             x: the condition, if there is one.
             long: whether there will be so many calls that it pays to lay out weights for them.
-            compiled: whether steps are made by machine code.
+            compiled: whether steps are made by machine code, or by a graph on a GPU.
         """
         attributes = self.code.attributes.values()
         captured = tuple(t for t in attributes if not t.is_inference())
@@ -208,11 +216,20 @@ class Trace:
         """What is done in a call, and how the steps of Langevin dynamics are made."""
         said = f"{self.steps} operations a call, {self.hoisted} once a run"
         if compiled:
-            at_once, seconds = self.compiler.block, self.compiler.seconds
-            said += f"; Langevin steps compiled, {at_once} at once, in {seconds:.1f} s"
+            made = self.compiler
+            said += f"; Langevin steps {made.way}, {made.block} at once, in {made.seconds:.1f} s"
         elif self.interpreted:
             said += "; Langevin steps by torch's interpreter"
         return f"trace of the automatic derivative: {said}"
+
+    def block(self, *, compiled: bool) -> int:
+        """How many steps of Langevin dynamics are best made in one go.
+
+        On a GPU as many as a graph makes, so that the same noise is drawn with one and without.
+        """
+        if compiled or isinstance(self.compiler, Captured):
+            return self.compiler.block
+        return 1
 
     @property
     def interpreted(self) -> bool:

@@ -58,7 +58,8 @@ class Target:
             to the event, infinite where there is none.
         trace: whether to trace at all.
         compiled: whether the steps of `Langevin` are compiled for this machine, which takes seconds
-            and a C++ compiler. They agree with the others to rounding. Other samplers refuse.
+            and a C++ compiler, or on a GPU recorded as a CUDA graph. They agree with the others to
+            rounding. Other samplers refuse.
 
     Raises:
         CapabilityError: the energy has a latent, or its steps cannot be compiled.
@@ -186,7 +187,7 @@ class Target:
     def lends(self, y: Tensor) -> bool:
         """Whether what `downhill` returns for points like y may be written over at once."""
         bound = self._bound.get((y.shape, y.dtype, y.device))
-        return bound is not None and bound.own and not self.compiled
+        return bound is not None and bound.own and y.device.type == "cpu" and not self.compiled
 
     def walk(self, y: Tensor, calls: int) -> Walk:
         """What makes steps downhill with noise, as `downhill` gives the gradient.
@@ -220,9 +221,8 @@ class Target:
     @property
     def block(self) -> int:
         """How many steps are best made in one go."""
-        if not self.compiled or self._last is None or self._last.trace is None:
-            return 1
-        return self._last.trace.compiler.block
+        trace = None if self._last is None else self._last.trace
+        return 1 if trace is None else trace.block(compiled=self.compiled)
 
     def kicks(self, y: Tensor, push: Tensor, calls: int) -> Kick:
         """What takes push times the gradient at its second argument from its first, in place.
@@ -375,8 +375,10 @@ class Target:
                 return self._bind(key, y)
             recorder.trace = found
         trace, compiled = recorder.trace, self.compiled
-        if compiled and (trace.code.walled or y.device.type != "cpu"):
-            refuse("a number that is not finite is written in the energy, or y is not on a CPU")
+        if compiled and (trace.code.walled or y.device.type not in ("cpu", "cuda")):
+            refuse(
+                "a number that is not finite is written in the energy, or y is on another device"
+            )
         bound = trace.bind(x, long=self._long or compiled, compiled=compiled)
         self._bound[key] = bound
         return bound
