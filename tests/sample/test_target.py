@@ -8,7 +8,18 @@ import torch
 from torch import nn
 
 import lowland as ll
-from lowland.sample import MALA, Target, advance, run
+from lowland.sample import (
+    HMC,
+    MALA,
+    NUTS,
+    KickedDescent,
+    Langevin,
+    RandomWalk,
+    Sampler,
+    Target,
+    advance,
+    run,
+)
 from lowland.sample.constraint import Constraint
 
 CALLS = 130  # enough for a trace to be made
@@ -220,6 +231,25 @@ def test_reflection_at_one_bound_or_two() -> None:
     y = torch.tensor([[-0.25, -0.25, 1.5, 9.0], [3.4, 2.0, -3.0, -9.0]])
     wanted = torch.tensor([[0.25, 0.25, 0.5, 9.0], [0.6, 2.0, -3.0, -9.0]])
     torch.testing.assert_close(Constraint(None, (low, high)).reflect(y), wanted)
+
+
+@pytest.mark.parametrize("bounds", [(-5.0, 5.0), (-5.0, math.inf), (-math.inf, 5.0), (0.1, 0.7)])
+def test_what_lies_between_the_bounds_keeps_its_bits(bounds: tuple[float, float]) -> None:
+    y = 0.1 + 0.6 * torch.rand(1000, 3, generator=seeded())
+    assert torch.equal(Constraint(None, bounds).reflect(y), y)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [Langevin(0.05), RandomWalk(0.3), KickedDescent(0.05), MALA(0.1), HMC(0.1), NUTS(0.1)],
+)
+def test_masks_and_bounds_are_honoured_together(sampler: Sampler) -> None:
+    start, observed = noise(12, 3).clamp(-0.9, 0.9), torch.tensor([True, False, True])
+    target = Target(lambda y: y.square().sum(-1) / 2, observed=observed, bounds=(-1.0, 1.0))
+    draws = run(sampler, target, start, steps=60, generator=seeded())
+    assert torch.equal(draws.y[..., observed], start[:, None, observed].expand(-1, 60, -1))
+    assert draws.y.abs().max() <= 1
+    assert draws.y[..., 1].std() > 0.2
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ class Constraint:
         return direction.masked_fill(self._mask(self.observed, direction), 0.0)
 
     def reflect(self, y: Tensor) -> Tensor:
-        """Y mirrored at the bounds until it lies between them."""
+        """Y mirrored at the bounds until it lies between them, and the same bits where it does."""
         low, high = self.low.to(y), self.high.to(y)
         floor, ceiling = torch.isfinite(low), torch.isfinite(high)
         both = floor & ceiling
@@ -69,9 +69,9 @@ class Constraint:
         width = torch.where(both, far - near, 1.0)
         # Between two mirrors the images repeat with twice the width.
         folded = near + width - (torch.remainder(y - near, 2 * width) - width).abs()
-        y = torch.where(floor & ~ceiling, near + (y - near).abs(), y)
-        y = torch.where(ceiling & ~floor, far - (far - y).abs(), y)
-        return torch.where(both, folded, y)
+        above = torch.where(floor, near + (y - near).abs(), y)
+        image = torch.where(both, folded, torch.where(ceiling, far - (far - y).abs(), above))
+        return torch.where((y >= low) & (y <= high), y, image)
 
     def dimension(self, y: Tensor) -> Tensor:
         """How many elements of each item may move, `(n,)`, in y's dtype."""
