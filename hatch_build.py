@@ -21,7 +21,7 @@ def compiled(root: Path) -> bool:
     folder = root / FOLDER
     sources = sorted(map(str, folder.glob("*.c")))
     for compiler in filter(None, compilers):
-        command = [*compiler, *FLAGS, *sources, "-o", str(folder / LIBRARY)]
+        command = [*compiler, *FLAGS, *sources, "-lm", "-o", str(folder / LIBRARY)]
         try:
             made = subprocess.run(command, capture_output=True, text=True, check=False)
         except OSError:  # there is none, or it may not be run
@@ -38,7 +38,7 @@ class Kernels(BuildHookInterface):  # type: ignore[type-arg]
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and mark the wheel as one for this platform if that could be done."""
         if sys.platform == "win32" or not compiled(Path(self.root)):
-            print("Built without compiled kernels: K-means and sparse codes take longer.")
+            print("Built without compiled kernels: K-means, sparse codes and samplers take longer.")
             return
         build_data["artifacts"].append(str(FOLDER / LIBRARY))
         build_data["pure_python"] = False

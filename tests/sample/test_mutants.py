@@ -25,7 +25,9 @@ from lowland.sample import (
     random_walk,
     tempering,
 )
+from lowland.sample._half_trees import HalfTrees
 from lowland.sample._leapfrog import Arrival, Leapfrog
+from lowland.sample._native_half_trees import halves
 
 RIGHT = {
     "mala": MALA(0.25),
@@ -170,11 +172,24 @@ def takes_broken_trees(self: Any, added: Any, ok: Tensor) -> None:
     RIGHT_JOIN(self, added, torch.isfinite(added.log_weight) & self.growing)
 
 
-def uniform_leaves(
-    self: Any, tree: Any, on: Tensor, end: Any, value: Tensor, log_weight: Tensor, luck: Tensor
-) -> Any:
-    even = torch.where(log_weight > -9, 0.0, log_weight)
-    return RIGHT_LEAF(self, tree, on, end, value, even, luck)
+class UniformLeaves(HalfTrees):
+    """Draws from the points on the way without their weights."""
+
+    def _add_leaf(
+        self, tree: Any, on: Tensor, end: Any, energy: Tensor, log_weight: Tensor, luck: Tensor
+    ) -> Any:
+        even = torch.where(log_weight > -9, 0.0, log_weight)
+        return super()._add_leaf(tree, on, end, energy, even, luck)
+
+
+def last_leaves(*arguments: Any) -> HalfTrees:
+    """Always the last point on the way, whoever draws it."""
+    found = halves(*arguments)
+    extend = found.extend
+    found.extend = lambda end, forward, growing, drawn: extend(  # type: ignore[method-assign]
+        end, forward, growing, torch.full_like(drawn, -math.inf)
+    )
+    return found
 
 
 def no_density(self: Any, target: Target, y: Tensor, value: Tensor, beta: float) -> Tensor:
@@ -197,7 +212,7 @@ def places_only(swap: Tensor, cold: Any, hot: Any) -> tuple[Any, Any]:
 
 
 RIGHT_TRAJECTORY = Leapfrog.go
-RIGHT_JOIN, RIGHT_LEAF = nuts._Path._join, nuts._Path._add_leaf
+RIGHT_JOIN = nuts._Path._join
 RIGHT_WEIGHT = ImportanceSampling._log_weight
 
 Patch = tuple[Any, str, Callable[..., Any]]
@@ -234,7 +249,8 @@ MUTANTS: dict[str, tuple[str, type[Target], Patch | None]] = {
         Target,
         (nuts._Path, "_join", takes_broken_trees),
     ),
-    "NUTS that draws leaves uniformly": ("nuts", Target, (nuts._Path, "_add_leaf", uniform_leaves)),
+    "NUTS that draws leaves uniformly": ("nuts", Target, (nuts, "halves", UniformLeaves)),
+    "NUTS that draws the last leaves": ("nuts", Target, (nuts, "halves", last_leaves)),
     "NUTS that always takes the new half": (
         "nuts",
         Target,

@@ -62,6 +62,16 @@ def kernels() -> ctypes.CDLL | None:
         _POINTER,  # made
     ]
     library.lowland_lasso.restype = _INT
+    library.lowland_leaf.argtypes = [
+        _INT,  # width
+        _INT,  # bytes of a number
+        _POINTER,  # the half tree
+        _POINTER,  # energy
+        _POINTER,  # slope
+        _LONG,  # leaf
+        _INT,  # last
+    ]
+    library.lowland_leaf.restype = _LONG
     library.lowland_state.argtypes = []
     library.lowland_state.restype = _LONG
     library.lowland_mersenne.argtypes = [

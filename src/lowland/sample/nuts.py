@@ -10,8 +10,9 @@ from torch import Tensor
 from lowland._errors import DomainError
 from lowland._random import uniform
 from lowland.sample._adapt import DualAverage, Moments
+from lowland.sample._half_trees import End, Tree, turned
 from lowland.sample._metropolis import dot, like
-from lowland.sample.hmc import DIVERGENT
+from lowland.sample._native_half_trees import halves
 from lowland.sample.target import Target
 
 _FIRST_STEP = 0.15
@@ -50,32 +51,6 @@ class NUTSState(NamedTuple):
     def step_size(self) -> Tensor:
         """The leapfrog step that is used after the warm-up, a scalar."""
         return self.step.log_average.exp()
-
-
-class _End(NamedTuple):
-    """One end of a trajectory: point, momentum and gradient, each like y, flattened."""
-
-    y: Tensor
-    p: Tensor
-    gradient: Tensor
-
-
-class _Tree(NamedTuple):
-    """Part of a trajectory: a point drawn from it, its weight and its summed momentum.
-
-    Attributes:
-        y: `(chains, d)`.
-        energy: `(chains,)`.
-        gradient: `(chains, d)`.
-        log_weight: the logarithm of the summed weights of its points, `(chains,)`.
-        momentum: the sum of its momenta, `(chains, d)`.
-    """
-
-    y: Tensor
-    energy: Tensor
-    gradient: Tensor
-    log_weight: Tensor
-    momentum: Tensor
 
 
 @dataclass(frozen=True)
@@ -193,41 +168,31 @@ class _Path:
         epsilon: Tensor,
         generator: torch.Generator | None,
     ) -> None:
-        self.sampler, self.target, self.state = sampler, target, state
-        self.beta, self.generator = beta, generator
+        self.sampler, self.state, self.generator = sampler, state, generator
         n = len(state.y)
-        self.drift = (epsilon * state.scale).reshape(1, -1)
-        self.kick = beta * self.drift
         p = target.noise(state.y, generator).reshape(n, -1)
         y, gradient = state.y.reshape(n, -1), state.gradient.reshape(n, -1)
         self.kinetic = 0.5 * dot(p, p)
-        self.at_start = beta * state.energy + self.kinetic
-        self.left = self.right = _End(y, p, gradient)
-        self.tree = _Tree(y, state.energy, gradient, torch.zeros_like(state.energy), p)
+        self.left = self.right = End(y, p, gradient)
+        self.tree = Tree(y, state.energy, gradient, torch.zeros_like(state.energy), p)
+        at_start = beta * state.energy + self.kinetic
+        drift = (epsilon * state.scale).reshape(1, -1)
+        self.halves = halves(target, state.y.shape, state.energy, at_start, drift, beta)
         self.growing = torch.ones(n, dtype=torch.bool, device=y.device)
-        self.moved, self.divergent, self.nonfinite = (
-            torch.zeros_like(self.growing) for _ in range(3)
-        )
-        # Of each leaf, which chains went on to it, and its logarithmic weight in them.
-        self.on: list[Tensor] = []
-        self.log_weights: list[Tensor] = []
-        # As tensors, for numbers would be made into such in each operation.
-        self.zero = torch.zeros((), dtype=y.dtype, device=y.device)
-        self.never = torch.full_like(self.zero, -torch.inf)
+        self.moved = torch.zeros_like(self.growing)
 
     def grow(self, depth: int) -> None:
         """Double until every trajectory has turned, ended, or reached the depth."""
         for level in range(depth):
             forward = uniform((len(self.kinetic),), self.generator, like=self.kinetic) < 0.5
-            end = _End(*_pick(forward, self.right, self.left))
-            end, added, whole = self._extend(end, forward, 2**level)
-            ok = self.growing & whole
-            self.right = _End(*_pick(self.growing & forward, end, self.right))
-            self.left = _End(*_pick(self.growing & ~forward, end, self.left))
+            end = End(*_pick(forward, self.right, self.left))
+            drawn = uniform((2**level, len(forward)), self.generator, like=self.kinetic).log_()
+            end, added, ok = self.halves.extend(end, forward, self.growing, drawn)
+            self.right = End(*_pick(self.growing & forward, end, self.right))
+            self.left = End(*_pick(self.growing & ~forward, end, self.left))
             self._join(added, ok)
             middle = self.tree.momentum.sub(self.left.p, alpha=0.5).sub_(self.right.p, alpha=0.5)
-            turned = self._turned(self.left.p, self.right.p, middle)
-            self.growing = ok & ~turned
+            self.growing = ok & ~turned(self.left.p, self.right.p, middle)
             if not bool(self.growing.any()):
                 break
 
@@ -239,25 +204,17 @@ class _Path:
             energy=self.tree.energy,
             gradient=self.tree.gradient.reshape(shape),
             rejected=state.rejected + ~self.moved,
-            nonfinite=state.nonfinite + self.nonfinite,
-            divergent=state.divergent + self.divergent,
+            nonfinite=state.nonfinite + self.halves.nonfinite,
+            divergent=state.divergent + self.halves.divergent,
             momentum_energy=self.kinetic,
-            leapfrogs=state.leapfrogs + torch.stack(self.on).sum(0),
+            leapfrogs=state.leapfrogs + self.halves.leapfrogs(),
         )
 
     def acceptance(self) -> Tensor:
         """How likely a point of the trajectories would be taken by itself, on the mean."""
-        likely = torch.stack(self.log_weights).clamp(max=0).exp_().sum(0)
-        return (likely / torch.stack(self.on).sum(0)).mean()
+        return (self.halves.likely() / self.halves.leapfrogs()).mean()
 
-    def _turned(self, first: Tensor, last: Tensor, middle: Tensor) -> Tensor:
-        """Whether a trajectory with these momenta at its ends has turned back.
-
-        Its summed momentum is given without half of each end, as it stands for an integral.
-        """
-        return torch.minimum(dot(first, middle), dot(last, middle)) <= self.zero
-
-    def _join(self, added: _Tree, ok: Tensor) -> None:
+    def _join(self, added: Tree, ok: Tensor) -> None:
         """Take the added half's point with its share of the weight, or rather more."""
         tree = self.tree
         drawn = uniform((len(ok),), self.generator, like=tree.log_weight).log_()
@@ -268,105 +225,7 @@ class _Path:
             ok, torch.logaddexp(tree.log_weight, added.log_weight), tree.log_weight
         )
         momentum = tree.momentum + torch.where(like(ok, y), added.momentum, 0.0)
-        self.tree = _Tree(y, energy, gradient, log_weight, momentum)
-
-    def _extend(self, end: _End, forward: Tensor, leaves: int) -> tuple[_End, _Tree, Tensor]:
-        """Some leapfrog steps onward from an end.
-
-        Returns:
-            The new end; a tree of the points on the way; and for which chains it is whole: it did
-            not end early, and no half of a half of it has turned.
-        """
-        sign = torch.where(forward, 1.0, -1.0).to(end.y).unsqueeze(1)
-        drift, kick = sign * self.drift, sign * self.kick
-        shape = self.state.y.shape
-        y, p, gradient = end
-        on = self.growing
-        tree = _Tree(
-            y.clone(),
-            self.state.energy.clone(),
-            gradient.clone(),
-            torch.full_like(self.kinetic, -torch.inf),
-            torch.zeros_like(p),
-        )
-        drawn = uniform((leaves, len(on)), self.generator, like=self.kinetic).log_()
-        # Where each even half of a half began: its momentum, and the sum before it and half of it.
-        marks: dict[int, tuple[Tensor, Tensor]] = {}
-        for leaf, luck in enumerate(drawn):
-            # Chains that are done go on too, for to hold them still takes longer; what becomes of
-            # them is not looked at.
-            half = torch.addcmul(p, kick, gradient, value=-0.5)
-            y = torch.addcmul(y, drift, half)
-            energy, gradient = self.target.slope(y.reshape(shape))
-            gradient = gradient.reshape(y.shape)
-            p = half.addcmul_(kick, gradient, value=-0.5)
-            log_weight = torch.sub(self.at_start, dot(p, p), alpha=0.5).sub_(
-                energy, alpha=self.beta
-            )
-            before = on
-            if not float(torch.linalg.vector_norm(log_weight, math.inf)) <= DIVERGENT:
-                on = self._unbroken(on, log_weight)
-                log_weight = torch.where(torch.isfinite(log_weight), log_weight, -torch.inf)
-            log_weight = torch.where(before, log_weight, self.never)
-            tree = self._add_leaf(tree, before, _End(y, p, gradient), energy, log_weight, luck)
-            turned = self._turned_at(leaf, marks, p, tree.momentum)
-            if turned is not None:
-                on = on & ~turned
-            if on is not before and leaf + 1 < leaves and not bool(on.any()):
-                break
-        return _End(y, p, gradient), tree, on
-
-    def _unbroken(self, on: Tensor, log_weight: Tensor) -> Tensor:
-        """The chains that may go on; the others are counted."""
-        broken = on & ~(log_weight >= -DIVERGENT)
-        self.nonfinite = self.nonfinite | (broken & ~torch.isfinite(log_weight))
-        self.divergent = self.divergent | broken
-        return on & ~broken
-
-    def _add_leaf(
-        self,
-        tree: _Tree,
-        on: Tensor,
-        end: _End,
-        energy: Tensor,
-        log_weight: Tensor,
-        luck: Tensor,
-    ) -> _Tree:
-        """With one more point, which becomes the drawn one with its share of the weight.
-
-        The tree's own tensors change. The weight of a chain that is done is 0, so that its tree
-        draws nothing more.
-        """
-        self.on.append(on)
-        self.log_weights.append(log_weight)
-        total = torch.logaddexp(tree.log_weight, log_weight)
-        # Few are drawn, for the share of one point among many is small.
-        taken = (luck < log_weight - total).nonzero().view(-1)
-        for held, fresh in zip(tree[:3], (end.y, energy, end.gradient), strict=True):
-            held.index_copy_(0, taken, fresh.index_select(0, taken))
-        tree.momentum.add_(end.p)
-        return tree._replace(log_weight=total)
-
-    def _turned_at(
-        self, leaf: int, marks: dict[int, tuple[Tensor, Tensor]], p: Tensor, total: Tensor
-    ) -> Tensor | None:
-        """Whether a balanced subtree that ends at this leaf has turned; None if none ends.
-
-        Subtrees begin at even leaves. The mark of one is kept under how many bits its index has,
-        where a later subtree of the same level overwrites it once it is no longer needed.
-        """
-        level = (leaf >> 1).bit_count()
-        but_half = torch.sub(total, p, alpha=0.5)
-        if leaf % 2 == 0:
-            marks[level] = (p, but_half)
-            return None
-        trailing = (leaf ^ (leaf + 1)).bit_count() - 1
-        turned: Tensor | None = None
-        for mark in range(level, level - trailing, -1):
-            first, before = marks[mark]
-            this = self._turned(first, p, but_half - before)
-            turned = this if turned is None else turned | this
-        return turned
+        self.tree = Tree(y, energy, gradient, log_weight, momentum)
 
 
 def _pick(chosen: Tensor, new: tuple[Tensor, ...], old: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -1,0 +1,142 @@
+"""Halves of No-U-Turn trajectories by a compiled kernel, one call a leapfrog step."""
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from lowland._native import kernels
+from lowland.sample._half_trees import End, HalfTrees, Tree
+from lowland.sample.hmc import DIVERGENT
+from lowland.sample.target import Target
+
+_PRECISIONS = (torch.float32, torch.float64)
+
+
+class _Layout(ctypes.Structure):
+    """What the kernel is told once for a half; `half_trees` in C."""
+
+    _fields_ = (
+        ("n", ctypes.c_int64),
+        ("d", ctypes.c_int64),
+        ("beta", ctypes.c_double),
+        ("worst", ctypes.c_double),
+        *(
+            (name, ctypes.c_void_p)
+            for name in (
+                *("forward", "drift", "kick", "at_start", "luck", "y", "half", "p", "marks"),
+                *("tree_y", "tree_slope", "tree_energy", "tree_weight", "tree_momentum"),
+                *("likely", "leapfrogs", "on", "divergent", "nonfinite"),
+            )
+        ),
+    )
+
+
+def halves(
+    target: Target,
+    shape: torch.Size,
+    energy: Tensor,
+    at_start: Tensor,
+    drift: Tensor,
+    beta: float,
+) -> HalfTrees:
+    """What doubles trajectories, as `HalfTrees` defines it: by the kernel if that takes them."""
+    library = kernels()
+    fits = energy.device.type == "cpu" and energy.dtype in _PRECISIONS and drift.numel() > 0
+    if library is None or not fits or energy.dtype != drift.dtype:
+        return HalfTrees(target, shape, energy, at_start, drift, beta)
+    return NativeHalfTrees(library, target, shape, energy, at_start, drift, beta)
+
+
+class NativeHalfTrees(HalfTrees):
+    """Halves by the kernel.
+
+    Chains that are done stay where their tree's point is.
+
+    Args:
+        library: the kernels.
+        width: which of them, from 0 to what `lowland_widest` of the library says; None for that.
+        target, shape, energy, at_start, drift, beta: as of `HalfTrees`.
+    """
+
+    def __init__(
+        self,
+        library: ctypes.CDLL,
+        target: Target,
+        shape: torch.Size,
+        energy: Tensor,
+        at_start: Tensor,
+        drift: Tensor,
+        beta: float,
+        width: int | None = None,
+    ) -> None:
+        super().__init__(target, shape, energy, at_start.contiguous(), drift.contiguous(), beta)
+        self._library = library
+        self._width: int = library.lowland_widest() if width is None else width
+        self._made = torch.zeros_like(energy, dtype=torch.int64)
+        self._sum = torch.zeros_like(energy)
+
+    def leapfrogs(self) -> Tensor:
+        """How many steps each chain made, `(chains,)` int64."""
+        return self._made
+
+    def likely(self) -> Tensor:
+        """Of each chain's points the sum of how likely they would be taken by themselves."""
+        return self._sum
+
+    def extend(
+        self, end: End, forward: Tensor, growing: Tensor, drawn: Tensor
+    ) -> tuple[End, Tree, Tensor]:
+        """Some leapfrog steps onward from an end, as `HalfTrees.extend` makes them."""
+        sign = torch.where(forward, 1.0, -1.0).to(end.y).unsqueeze(1)
+        half = torch.addcmul(end.p, sign * self.kick, end.gradient, value=-0.5)
+        y = torch.addcmul(end.y, sign * self.drift, half)
+        tree, on, p = self.begun(end), growing.clone(), end.p.clone()
+        levels = len(drawn).bit_length()
+        marks = p.new_empty(levels, 2, *p.shape)
+        tensors = {
+            "forward": forward,
+            "drift": self.drift,
+            "kick": self.kick,
+            "at_start": self.at_start,
+            "luck": drawn,
+            "y": y,
+            "half": half,
+            "p": p,
+            "marks": marks,
+            "tree_y": tree.y,
+            "tree_slope": tree.gradient,
+            "tree_energy": tree.energy,
+            "tree_weight": tree.log_weight,
+            "tree_momentum": tree.momentum,
+            "likely": self._sum,
+            "leapfrogs": self._made,
+            "on": on,
+            "divergent": self.divergent,
+            "nonfinite": self.nonfinite,
+        }
+        layout = _Layout(
+            n=len(p),
+            d=p.shape[1],
+            beta=self.beta,
+            worst=DIVERGENT,
+            **{name: tensor.data_ptr() for name, tensor in tensors.items()},
+        )
+        add, told, size = self._library.lowland_leaf, ctypes.addressof(layout), p.element_size()
+        last, at = len(drawn) - 1, y.view(self.shape)
+        gradient = end.gradient
+        for leaf in range(last + 1):
+            energy, slope = self.target.slope(at)
+            energy, gradient = energy.to(p.dtype).contiguous(), slope.to(p.dtype).contiguous()
+            going = add(
+                self._width,
+                size,
+                told,
+                energy.data_ptr(),
+                gradient.data_ptr(),
+                leaf,
+                leaf == last,
+            )
+            if not going:
+                break
+        return End(y, p, gradient.reshape(p.shape)), tree, on
