@@ -137,7 +137,7 @@ def test_a_draw_by_another_thread_meanwhile_is_no_draw_twice(
         def __init__(self) -> None:
             """Without a file."""
 
-        lowland_widest = found.lowland_widest
+        lowland_widest, lowland_same = found.lowland_widest, found.lowland_same
 
         def lowland_mersenne(self, *arguments: int) -> int:
             other.append(torch.randn(MANY, generator=g))
@@ -169,7 +169,7 @@ def test_a_kernel_that_draws_anything_else_is_not_taken(
         def __init__(self) -> None:
             """Without a file."""
 
-        lowland_widest = found.lowland_widest
+        lowland_widest, lowland_same = found.lowland_widest, found.lowland_same
 
         def lowland_state(self) -> int:
             return int(found.lowland_state()) + (fault == "size")

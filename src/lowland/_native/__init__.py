@@ -74,6 +74,8 @@ def kernels() -> ctypes.CDLL | None:
     library.lowland_leaf.restype = _LONG
     library.lowland_state.argtypes = []
     library.lowland_state.restype = _LONG
+    library.lowland_same.argtypes = [_POINTER, _POINTER]
+    library.lowland_same.restype = _INT
     library.lowland_mersenne.argtypes = [
         _INT,  # width
         _INT,  # kind

@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -77,6 +78,11 @@ typedef struct {
 /* The bytes of a state that is known: it, and a normal number to come with a flag, twice. */
 int64_t lowland_state(void) {
     return sizeof(state) + 3 * sizeof(double) + sizeof(int64_t) + 2 * sizeof(int32_t);
+}
+
+/* Whether two states are the same. */
+int lowland_same(const state *one, const state *other) {
+    return memcmp(one, other, sizeof(state)) == 0;
 }
 
 /* What words are made into. */

@@ -19,6 +19,7 @@ from lowland._native import kernels
 
 # Below so many numbers the call takes longer than the drawing.
 _FEW = 4096
+_FEW_WHOLE = 8192
 # What the trial is seeded with, and how many it draws: whole groups of 16 and a rest.
 _SEED, _TRIED = 20_261_128, 16 * 511 + 7
 _MOVING_ON = Lock()
@@ -44,10 +45,12 @@ def filled(
         generator: all randomness; None for torch's default one.
         chances: of coins, plus 1, laid out like out.
     """
+    size, whole = out.numel(), kind is Kind.WHOLE or kind is Kind.COIN
+    if size < _FEW or (whole and size < _FEW_WHOLE):
+        return False
     generator = torch.default_generator if generator is None else generator
     if (
-        out.numel() < _FEW
-        or out.device.type != "cpu"
+        out.device.type != "cpu"
         or generator.device.type != "cpu"
         or type(out) is not Tensor
         or not out.is_contiguous()
@@ -57,7 +60,7 @@ def filled(
         or _watched()
     ):
         return False
-    library = _library(Kind.WHOLE if kind is Kind.COIN else kind)
+    library = _library(Kind.WHOLE if whole else kind)
     if library is None:
         return False
     return _draw(library, library.lowland_widest(), out, kind, generator, chances)
@@ -78,7 +81,8 @@ def _draw(
         return False
     with _MOVING_ON:
         # Another thread may have drawn from it, and the same numbers must not come twice.
-        if not torch.equal(generator.get_state(), before):
+        now = generator.get_state()
+        if not library.lowland_same(now.data_ptr(), states[0]):
             return False
         generator.set_state(after)
     return True
