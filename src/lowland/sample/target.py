@@ -58,8 +58,8 @@ class Target:
             to the event, infinite where there is none.
         trace: whether to trace at all.
         compiled: whether the steps of `Langevin` are compiled for this machine, which takes seconds
-            and a C++ compiler, or on a GPU recorded as a CUDA graph. They agree with the others to
-            rounding. Other samplers refuse.
+            and a C++ compiler, or on a GPU recorded as a CUDA graph, for generators that are there
+            too. They agree with the others to rounding. Other samplers refuse.
 
     Raises:
         CapabilityError: the energy has a latent, or its steps cannot be compiled.
