@@ -1,6 +1,9 @@
 """The kernel that draws many numbers at once draws what torch does, or leaves it to torch."""
 
 import ctypes
+import subprocess
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -72,6 +75,21 @@ def test_a_kernel_draws_what_torch_draws(
     assert torch.equal(ours.get_state(), theirs.get_state())
 
 
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+@given(seed=st.integers(0, 2**32), n=st.integers(1, 5000), before=st.integers(0, 1300))
+def test_a_kernel_throws_the_coins_that_torch_throws(
+    width: int, seed: int, n: int, before: int
+) -> None:
+    found, ours, theirs = library(width), seeded(seed), seeded(seed)
+    for g in (ours, theirs):
+        torch.rand(before, generator=g)
+    chances, out = torch.linspace(0, 1, n), torch.empty(n)
+    assert twister._draw(found, width, out, Kind.COIN, ours, chances + 1)
+    assert n < 8192, "so that torch draws the others"
+    assert torch.equal(out, _random.coins(chances, theirs))
+    assert torch.equal(ours.get_state(), theirs.get_state())
+
+
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 def test_whether_there_is_a_kernel_cannot_be_seen(
     draw: Callable[[torch.Generator], Tensor], monkeypatch: pytest.MonkeyPatch
@@ -87,8 +105,10 @@ def test_whether_there_is_a_kernel_cannot_be_seen(
 def test_the_kernel_is_taken_for_many_numbers_of_any_generator() -> None:
     available()
     for generator in (seeded(), None):
-        assert filled(torch.empty(MANY), Kind.NORMAL, generator)
-        assert not filled(torch.empty(100), Kind.NORMAL, generator)
+        for kind in Kind:
+            chances = torch.ones(MANY) if kind is Kind.COIN else None
+            assert filled(torch.empty(MANY), kind, generator, chances)
+            assert not filled(torch.empty(100), kind, generator, None)
     torch.manual_seed(5)
     drawn = _random.normal((MANY,), None, like=torch.empty(()))
     torch.manual_seed(5)
@@ -119,9 +139,16 @@ def test_nothing_is_drawn_behind_the_back_of_what_notes_operations() -> None:
     def noisy(y: Tensor) -> Tensor:
         return y + _random.normal_like(y, g)
 
+    def noisy_by_size(y: Tensor) -> Tensor:
+        return y + _random.normal((MANY,), None, like=y)
+
     y = torch.zeros(MANY)
     noted = make_fx(noisy)(y)
     assert any("normal" in str(node.target) for node in noted.graph.nodes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about tracing itself
+        followed = torch.jit.trace(noisy_by_size, y, check_trace=False)
+    assert "normal" in str(followed.graph)
     with pytest.raises(RuntimeError, match="randomness"):
         torch.func.vmap(lambda y: y + _random.normal_like(y, None))(torch.zeros(2, MANY))
 
@@ -147,6 +174,55 @@ def test_a_draw_by_another_thread_meanwhile_is_no_draw_twice(
     drawn = _random.normal((MANY,), g, like=torch.empty(()))
     wanted = torch.randn(2, MANY, generator=seeded())
     assert torch.equal(torch.stack([*other, drawn]), wanted)
+
+
+def test_a_number_that_torch_had_in_store_does_not_come_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It draws some in pairs, and keeps the second beside the state of the twister."""
+    found, g, other = available(), seeded(), []
+    torch.randn(1, generator=g, dtype=torch.float64)
+
+    class Meddled(ctypes.CDLL):
+        """A kernel during which somebody else draws what was in store."""
+
+        def __init__(self) -> None:
+            """Without a file."""
+
+        lowland_widest, lowland_same = found.lowland_widest, found.lowland_same
+
+        def lowland_mersenne(self, *arguments: int) -> int:
+            other.append(torch.randn(1, generator=g, dtype=torch.float64))
+            return int(found.lowland_mersenne(*arguments))
+
+    monkeypatch.setattr(twister, "_library", lambda _: Meddled())
+    _random.normal((MANY,), g, like=torch.empty(()))
+    assert not torch.equal(other[0], torch.randn(1, generator=g, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    "default",
+    [
+        "torch.set_default_dtype(torch.float16)",
+        "torch.set_default_dtype(torch.float64)",
+        'torch.set_default_device("meta")',
+    ],
+)
+def test_defaults_of_torch_have_no_say(default: str) -> None:
+    """In a process of its own, for the trial is made once."""
+    code = f"""
+import torch
+from lowland._native.twister import Kind, _library, filled
+{default}
+out = torch.empty({MANY}, dtype=torch.float32, device="cpu")
+g = torch.Generator("cpu").manual_seed(0)
+done = filled(out, Kind.NORMAL, g)
+wanted = torch.randn({MANY}, dtype=torch.float32, device="cpu", generator=g.manual_seed(0))
+print(done, torch.equal(out, wanted))
+"""
+    available()
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert made.stdout.strip() == "True True", made.stderr
 
 
 @pytest.fixture

@@ -63,14 +63,19 @@ def recordings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def both(energy: Surface, x: Tensor | None = None) -> tuple[Target, Target]:
-    return Target(energy, x=x), Target(energy, x=x, compiled=True)
+def both(energy: Surface, start: Tensor, x: Tensor | None = None) -> tuple[Target, Target]:
+    """Without a graph, but with a trace, for only with one is noise drawn in blocks; and with."""
+    plain = Target(energy, x=x)
+    for _ in range(100):
+        plain.slope(start)
+    assert plain.traced(start)
+    return plain, Target(energy, x=x, compiled=True)
 
 
 @pytest.mark.parametrize("device", PLACES)
 def test_steps_of_a_graph_agree_with_others_to_rounding(device: str, recordings: list[int]) -> None:
     energy, start = Surface().to(device), torch.randn(16, 2, generator=seeded(1)).to(device)
-    plain, graphed = both(energy)
+    plain, graphed = both(energy, start)
     for step in (0.05, 0.2):
         ends = [
             advance(Langevin(step), target, start, 42, generator=seeded(0, device))
@@ -78,7 +83,6 @@ def test_steps_of_a_graph_agree_with_others_to_rounding(device: str, recordings:
         ]
         torch.testing.assert_close(ends[1], ends[0])
         assert torch.equal(ends[1].y, ends[2].y)
-    # The first 100 slopes of the plain target were not recorded.
     assert recordings == [4 * (41 // 4)]
     assert "Langevin steps as a CUDA graph, 4 at once" in graphed.explain()
 
@@ -88,14 +92,14 @@ def test_all_steps_of_a_graph_are_kept_for_good(device: str, recordings: list[in
     energy, start = Surface().to(device), torch.randn(16, 2, generator=seeded(1)).to(device)
     runs = [
         run(Langevin(0.1), target, start, steps=30, generator=seeded(0, device))
-        for target in both(energy)
+        for target in both(energy, start)
     ]
     torch.testing.assert_close(runs[1].y, runs[0].y)
     torch.testing.assert_close(runs[1].diagnostics.energy, runs[0].diagnostics.energy)
     assert recordings == [30 // 4]
     # Another run writes to the same memory, and not to what was returned.
     before = runs[1].y.clone()
-    run(Langevin(0.1), both(energy)[1], -start, steps=30, generator=seeded(5, device))
+    run(Langevin(0.1), both(energy, start)[1], -start, steps=30, generator=seeded(5, device))
     assert torch.equal(runs[1].y, before)
     assert len(recordings) == 1
 
@@ -112,7 +116,7 @@ def test_a_graph_follows_weights_and_conditions(device: str, recordings: list[in
         x = torch.randn(16, 2, generator=seeded(10 + seed)).to(device)
         ends = [
             advance(Langevin(0.1), target, start, 25, generator=seeded(seed, device)).y
-            for target in both(energy, x)
+            for target in both(energy, start, x)
         ]
         torch.testing.assert_close(ends[1], ends[0])
     assert recordings == [3 * (24 // 4)]
@@ -122,7 +126,7 @@ def test_a_graph_follows_weights_and_conditions(device: str, recordings: list[in
 def test_two_targets_share_a_graph_in_turn(device: str, recordings: list[int]) -> None:
     energy, start = Surface().to(device), torch.randn(16, 2, generator=seeded(1)).to(device)
     conditions = [torch.full_like(start, shift) for shift in (-1.0, 2.0)]
-    targets = [both(energy, x) for x in conditions]
+    targets = [both(energy, start, x) for x in conditions]
     for _ in range(2):
         for plain, graphed in targets:
             ends = [
@@ -140,7 +144,7 @@ def test_chains_that_meet_a_wall_go_on_step_by_step(device: str) -> None:
     start[3] = 1e18  # so long a step doubles what there is, and its square is soon infinite
     ends = [
         advance(Langevin(3.0), target, start, 50, generator=seeded(0, device))
-        for target in both(energy)
+        for target in both(energy, start)
     ]
     assert ends[0].nonfinite[3] > 0
     assert torch.equal(ends[0].nonfinite, ends[1].nonfinite)
@@ -150,15 +154,29 @@ def test_chains_that_meet_a_wall_go_on_step_by_step(device: str) -> None:
 
 @pytest.mark.usefixtures("recordings")
 def test_samplers_that_have_no_graphs_say_so() -> None:
+    start = torch.zeros(4, 2)
     with pytest.raises(ll.CapabilityError, match="HMC has none that could be"):
-        advance(HMC(0.1), both(Surface())[1], torch.zeros(4, 2), 5)
+        advance(HMC(0.1), both(Surface(), start)[1], start, 5)
 
 
 def test_what_cuda_does_not_record_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> None:
         raise RuntimeError("operation not permitted when stream is capturing")
 
+    start = torch.zeros(4, 2)
     monkeypatch.setattr(_trace, "_GRAPHED", ("cuda", "cpu"))
     monkeypatch.setattr(torch.cuda, "device", refused)
     with pytest.raises(ll.CapabilityError, match=r"CUDA does not record them .*not permitted"):
-        advance(Langevin(0.1), both(Surface())[1], torch.zeros(4, 2), 50)
+        advance(Langevin(0.1), both(Surface(), start)[1], start, 50)
+
+
+@pytest.mark.usefixtures("recordings")
+def test_energies_keep_their_precision() -> None:
+    start = torch.randn(4, 2, generator=seeded())
+
+    def precise(y: Tensor) -> Tensor:
+        return y.double().square().sum(-1) / 3
+
+    draws = run(Langevin(0.1), Target(precise, compiled=True), start, steps=12)
+    assert draws.diagnostics.energy.dtype == torch.float64
+    torch.testing.assert_close(draws.diagnostics.energy[:, -1], precise(draws.y[:, -1]))

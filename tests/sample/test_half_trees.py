@@ -112,11 +112,47 @@ def test_chains_that_are_done_do_no_harm() -> None:
     assert all(torch.equal(each[0], y[0]) for each in seen[2:])
 
 
-def test_the_definition_is_taken_where_the_kernel_does_not_fit() -> None:
-    of = {dtype: torch.zeros(3, dtype=dtype) for dtype in (torch.bfloat16, torch.float32)}
-    for dtype, energy in of.items():
-        target, drift = Target(cliff), torch.ones(1, 2, dtype=dtype)
-        found = halves(target, torch.Size((3, 2)), energy, energy, drift, 1.0)
-        if dtype is torch.bfloat16:
-            assert type(found) is HalfTrees
-    assert isinstance(found, HalfTrees)
+@pytest.mark.parametrize("strided", ["start", "gradient"])
+def test_how_memory_is_laid_out_cannot_be_seen(
+    strided: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library()
+    weights = torch.tensor([[1.0, 0.9, 0.0], [0.0, 0.5, 0.3], [0.0, 0.0, 2.0]], dtype=F64)
+
+    def surface(y: Tensor) -> Tensor:
+        return (weights @ y.T.contiguous()).square().sum(0) / 2
+
+    start = torch.randn(20, 3, generator=seeded(), dtype=F64)
+    start = start.T.contiguous().T if strided == "start" else start
+    found = [run(NUTS(0.3), Target(surface), start, steps=20, generator=seeded(1))]
+    monkeypatch.setattr(nuts, "halves", HalfTrees)
+    found.append(run(NUTS(0.3), Target(surface), start, steps=20, generator=seeded(1)))
+    torch.testing.assert_close(found[0].y, found[1].y)
+
+
+@pytest.mark.parametrize(
+    ("of", "drift", "d", "kind"),
+    [
+        (torch.float32, torch.float32, 2, NativeHalfTrees),
+        (F64, F64, 2, NativeHalfTrees),
+        (torch.bfloat16, torch.bfloat16, 2, HalfTrees),
+        (F64, torch.float32, 2, HalfTrees),
+        (F64, F64, 0, HalfTrees),
+    ],
+)
+def test_the_kernel_is_taken_where_it_fits(
+    of: torch.dtype, drift: torch.dtype, d: int, kind: type
+) -> None:
+    library()
+    energy, steps = torch.zeros(3, dtype=of), torch.ones(1, d, dtype=drift)
+    assert type(halves(Target(cliff), torch.Size((3, d)), energy, energy, steps, 1.0)) is kind
+
+
+def test_a_weight_beyond_its_precision_is_not_finite() -> None:
+    target, y = Target(lambda y: y[:, 0] * 3e38), torch.tensor([[0.0, 0.0]])
+    p, yes, drift = torch.tensor([[10.0, 0.0]]), torch.tensor([True]), torch.full((1, 2), 0.1)
+    energy, gradient = torch.zeros(1), torch.zeros(1, 2)
+    for kind in (HalfTrees, partial(NativeHalfTrees, library())):
+        made = kind(target, y.shape, energy, energy, drift, 2.0)
+        made.extend(End(y, p, gradient), yes, yes, torch.full((1, 1), -1.0))
+        assert made.nonfinite.tolist() == made.divergent.tolist() == [True]

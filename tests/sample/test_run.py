@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import lowland as ll
-from lowland.sample import run
+from lowland.sample import Sampler, run
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -28,6 +28,12 @@ def test_shapes(event: tuple[int, ...], steps: int, thin: int, draws: int) -> No
     assert found.diagnostics.acceptance.shape == found.diagnostics.nonfinite.shape == (4,)
     assert torch.equal(found.last, found.y[:, -1])
     assert not found.diagnostics.exact
+
+
+@pytest.mark.parametrize("sampler", [ll.Langevin(), ll.MALA(), ll.HMC(), ll.NUTS()])
+def test_no_chains_are_refused(sampler: Sampler) -> None:
+    with pytest.raises(ll.ShapeError, match=r"'start' holds no chain: its shape is \(0, 3\)"):
+        run(sampler, bowl, torch.zeros(0, 3), steps=3)
 
 
 def test_warmup_and_thinning_choose_from_one_path() -> None:

@@ -94,7 +94,7 @@ TARGET static int64_t NAME(leaf)(
         const double weight =
             (double)((const REAL *)h->at_start)[i] - 0.5 * square - h->beta * (double)energy;
         h->leapfrogs[i]++;
-        const int finite = isfinite(weight);
+        const int finite = isfinite((REAL)weight);
         if (finite) {
             REAL *all = (REAL *)h->tree_weight + i;
             const double old = (double)*all;

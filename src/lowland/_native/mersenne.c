@@ -80,9 +80,9 @@ int64_t lowland_state(void) {
     return sizeof(state) + 3 * sizeof(double) + sizeof(int64_t) + 2 * sizeof(int32_t);
 }
 
-/* Whether two states are the same. */
-int lowland_same(const state *one, const state *other) {
-    return memcmp(one, other, sizeof(state)) == 0;
+/* Whether two states are the same, all of them. */
+int lowland_same(const void *one, const void *other) {
+    return memcmp(one, other, (size_t)lowland_state()) == 0;
 }
 
 /* What words are made into. */

@@ -80,7 +80,8 @@ def _draw(
     if library.lowland_mersenne(width, kind, *states, odds, out.data_ptr(), out.numel()):
         return False
     with _MOVING_ON:
-        # Another thread may have drawn from it, and the same numbers must not come twice.
+        # Another thread may have drawn from it meanwhile, and the same numbers would come twice.
+        # What is left open is the moment from here to there.
         now = generator.get_state()
         if not library.lowland_same(now.data_ptr(), states[0]):
             return False
@@ -93,6 +94,7 @@ def _watched() -> bool:
     return (
         _get_current_dispatch_mode() is not None
         or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._get_tracing_state() is not None
         or torch.compiler.is_compiling()
     )
 
@@ -106,12 +108,14 @@ def _library(kind: Kind) -> ctypes.CDLL | None:
 
 def agrees(library: ctypes.CDLL, width: int, kind: Kind) -> bool:
     """Whether a kernel draws what torch draws, and leaves the generator where torch does."""
-    ours, theirs = (torch.Generator().manual_seed(_SEED) for _ in range(2))
+    ours, theirs = (torch.Generator("cpu").manual_seed(_SEED) for _ in range(2))
     if ours.get_state().numel() != library.lowland_state():
         return False
     # The second time from the midst of a state.
     for _ in range(2):
-        out = torch.empty(_TRIED + _TRIED % 2 * (kind is Kind.WHOLE))
+        # Whatever the defaults are, a kernel writes so many numbers of 32 bits.
+        size = _TRIED + _TRIED % 2 * (kind is Kind.WHOLE)
+        out = torch.empty(size, dtype=torch.float32, device="cpu")
         if not _draw(library, width, out, kind, ours):
             return False
         if not torch.equal(out.view(torch.int32), _torch(out, kind, theirs).view(torch.int32)):
@@ -124,5 +128,5 @@ def _torch(like: Tensor, kind: Kind, generator: torch.Generator) -> Tensor:
         return torch.empty_like(like).normal_(generator=generator)
     if kind is Kind.UNIFORM:
         return torch.empty_like(like).uniform_(generator=generator)
-    pairs = torch.empty(like.numel() // 2, dtype=torch.int64)
+    pairs = torch.empty(like.numel() // 2, dtype=torch.int64, device="cpu")
     return pairs.random_(-(2**63), None, generator=generator)

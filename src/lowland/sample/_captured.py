@@ -31,6 +31,7 @@ class Captured:
 
     Args:
         y: the points.
+        energy: theirs.
         bind: from what else is looked at to the slope, and the gradient alone.
 
     Attributes:
@@ -40,8 +41,9 @@ class Captured:
 
     way = "as a CUDA graph"
 
-    def __init__(self, y: Node, bind: _Bind) -> None:
+    def __init__(self, y: Node, energy: Node, bind: _Bind) -> None:
         self._like: Tensor = y.meta["val"]
+        self._energy: Tensor = energy.meta["val"]
         self._bind = bind
         self._graphs: dict[bool, _Graph] = {}
         # What was copied to a graph's memory must be used before the next copies come.
@@ -93,7 +95,7 @@ class Captured:
     def _made(self, given: Sequence[Tensor], *, tour: bool) -> "_Graph":
         if tour not in self._graphs:
             began = time.perf_counter()
-            memory = _Memory(self._like, self.block, given)
+            memory = _Memory(self._like, self._energy, self.block, given)
             steps = (_toured if tour else _walked)(memory, *self._bind(*memory.given))
             self._graphs[tour] = _Graph(memory, _recorded(steps, self._like.device))
             self.seconds += time.perf_counter() - began
@@ -105,6 +107,7 @@ class _Memory:
 
     Args:
         like: what the points are like.
+        energy: what their energies are like.
         block: how many steps the graph has.
         given: what the slope looks at besides the points.
 
@@ -117,13 +120,14 @@ class _Memory:
         passed: of each step the points, `(block, chains, *event)`, energies, and gradients.
     """
 
-    def __init__(self, like: Tensor, block: int, given: Sequence[Tensor]) -> None:
+    def __init__(self, like: Tensor, energy: Tensor, block: int, given: Sequence[Tensor]) -> None:
         zeros = partial(torch.zeros, dtype=like.dtype, device=like.device)
         self.y, self.gradient = zeros(like.shape), zeros(like.shape)
         self.noises = zeros((block, *like.shape))
         self.step, self.spread = zeros(()), zeros(())
-        self.given = [each.clone() for each in given]
-        energies = zeros((block, len(like)))
+        # A number that is kept elsewhere would be written into the graph for good.
+        self.given = [each.to(like.device, copy=True) for each in given]
+        energies = zeros((block, len(like)), dtype=energy.dtype)
         self.passed = zeros(self.noises.shape), energies, zeros(self.noises.shape)
 
 
@@ -195,7 +199,8 @@ def _recorded(steps: _Steps, device: torch.device) -> _Steps:
                     steps()
             torch.cuda.current_stream().wait_stream(ahead)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            # What other threads do on the device does not concern the recording.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 steps()
     except REFUSALS as error:
         first = str(error).strip().split("\n")[0]

@@ -4,6 +4,7 @@ import ctypes
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from lowland._native import kernels
 from lowland.sample._half_trees import End, HalfTrees, Tree
@@ -51,7 +52,7 @@ def halves(
 class NativeHalfTrees(HalfTrees):
     """Halves by the kernel.
 
-    Chains that are done stay where their tree's point is.
+    Chains that are done stay at a place that has an energy.
 
     Args:
         library: the kernels.
@@ -88,10 +89,15 @@ class NativeHalfTrees(HalfTrees):
         self, end: End, forward: Tensor, growing: Tensor, drawn: Tensor
     ) -> tuple[End, Tree, Tensor]:
         """Some leapfrog steps onward from an end, as `HalfTrees.extend` makes them."""
+        # The kernel reads row after row.
+        end = End(*(part.contiguous() for part in end))
+        forward, drawn, on = forward.contiguous(), drawn.contiguous(), growing.contiguous().clone()
         sign = torch.where(forward, 1.0, -1.0).to(end.y).unsqueeze(1)
         half = torch.addcmul(end.p, sign * self.kick, end.gradient, value=-0.5)
         y = torch.addcmul(end.y, sign * self.drift, half)
-        tree, on, p = self.begun(end), growing.clone(), end.p.clone()
+        # What is done stays at its end, where it has an energy.
+        y = torch.where(on.unsqueeze(1), y, end.y)
+        tree, p = self.begun(end), end.p.clone()
         levels = len(drawn).bit_length()
         marks = p.new_empty(levels, 2, *p.shape)
         tensors = {
@@ -137,6 +143,8 @@ class NativeHalfTrees(HalfTrees):
                 leaf,
                 leaf == last,
             )
+            if not y.is_inference():
+                increment_version(y)  # for who remembers what it found there
             if not going:
                 break
         return End(y, p, gradient.reshape(p.shape)), tree, on

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from lowland._errors import DivergedError, DomainError
+from lowland._errors import DivergedError, DomainError, ShapeError
 from lowland.sample._compiled import refuse
 from lowland.sample._threads import threads_for, weighed
 from lowland.sample.draws import Diagnostics, Draws
@@ -123,6 +123,7 @@ def run(
     Raises:
         DomainError: steps, warmup or thin are out of range.
         DivergedError: a start has no finite energy, or no chain ever made a finite proposal.
+        ShapeError: there is no chain.
 
     Example:
         >>> from lowland.sample import Langevin
@@ -225,6 +226,7 @@ def advance(
     Raises:
         DomainError: steps is negative.
         DivergedError: a start has no finite energy.
+        ShapeError: there is no chain.
 
     Example:
         >>> from lowland.sample import MALA, Target
@@ -293,6 +295,11 @@ def _ordinary(state: Any) -> Any:
 def _begin(sampler: Sampler, target: Target, y: Tensor, like: Any, steps: int) -> Any:
     if target.compiled and not getattr(sampler, "compiles", False):
         refuse(f"{type(sampler).__name__} has none that could be, only Langevin has")
+    if len(y) == 0:
+        raise ShapeError(
+            f"'start' holds no chain: its shape is {tuple(y.shape)}. Give one point or more, "
+            f"(chains, *event)."
+        )
     target.refresh(steps)
     with weighed(target.works, y):
         state: Any = sampler.init(target, y.detach(), like)

@@ -163,7 +163,7 @@ class Trace:
         self._tour = tour_of(Body(inputs[0], [energy, gradient], ends, fixed))
         self._pilot = Pilot(Body(inputs[0], [energy, gradient], ends, fixed))
         self.compiler = (
-            Captured(inputs[0], self._bind)
+            Captured(inputs[0], energy, self._bind)
             if gradient.meta["val"].device.type in _GRAPHED
             else Compiler(inputs[0], [energy, gradient], both, fixed)
         )
@@ -225,7 +225,7 @@ class Trace:
     def block(self, *, compiled: bool) -> int:
         """How many steps of Langevin dynamics are best made in one go.
 
-        On a GPU as many as a graph makes, so that the same noise is drawn with one and without.
+        On a GPU as many as a graph makes: then traces draw the same noise with one and without.
         """
         if compiled or isinstance(self.compiler, Captured):
             return self.compiler.block
