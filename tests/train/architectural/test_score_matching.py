@@ -48,10 +48,11 @@ def test_the_exact_loss_of_a_network_is_that_of_its_dense_hessian(shape: tuple[i
     assert loss_of(ll.ScoreMatching(), energy, y).item() == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.parametrize("strategy", [ll.ScoreMatching(), ll.SlicedScoreMatching(3)])
 @pytest.mark.parametrize("activation", ["silu", "softplus", "gelu", "tanh"])
 @pytest.mark.parametrize("hidden", [(6,), (6, 5), (7, 6, 5)])
 def test_curvature_carried_forward_has_the_gradient_of_the_automatic_one(
-    hidden: tuple[int, ...], activation: str
+    hidden: tuple[int, ...], activation: str, strategy: Any
 ) -> None:
     y = 2 * torch.randn(9, 3, generator=seeded(), dtype=torch.float64)
     energy = ll.energies.Network.from_data(
@@ -60,7 +61,7 @@ def test_curvature_carried_forward_has_the_gradient_of_the_automatic_one(
     assert isinstance(energy, Curves)
     plain = ll.energies.Network(nn.Sequential(nn.Identity(), energy.net), (3,))
     assert not isinstance(plain, Curves)
-    losses = [loss_of(ll.ScoreMatching(), one, y) for one in (energy, plain)]
+    losses = [loss_of(strategy, one, y) for one in (energy, plain)]
     torch.testing.assert_close(*losses)
     # The last is the bias of the head, which adds to all energies alike.
     parameters = list(energy.parameters())[:-1]
