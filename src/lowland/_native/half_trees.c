@@ -28,17 +28,15 @@ typedef struct {
     uint8_t *on, *divergent, *nonfinite; /* (n,) */
 } half_trees;
 
-#define KERNELS "half_trees_kernel.h"
-
 #define NAME(x) x##_float_portable
 #define TARGET
 #define REAL float
-#include KERNELS
+#include "half_trees_kernel.h"
 #undef NAME
 #undef REAL
 #define NAME(x) x##_double_portable
 #define REAL double
-#include KERNELS
+#include "half_trees_kernel.h"
 #undef NAME
 #undef REAL
 #undef TARGET
@@ -47,12 +45,12 @@ typedef struct {
 #define TARGET __attribute__((target("avx2,fma")))
 #define NAME(x) x##_float_avx2
 #define REAL float
-#include KERNELS
+#include "half_trees_kernel.h"
 #undef NAME
 #undef REAL
 #define NAME(x) x##_double_avx2
 #define REAL double
-#include KERNELS
+#include "half_trees_kernel.h"
 #undef NAME
 #undef REAL
 #undef TARGET
@@ -60,12 +58,12 @@ typedef struct {
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma")))
 #define NAME(x) x##_float_avx512
 #define REAL float
-#include KERNELS
+#include "half_trees_kernel.h"
 #undef NAME
 #undef REAL
 #define NAME(x) x##_double_avx512
 #define REAL double
-#include KERNELS
+#include "half_trees_kernel.h"
 #undef NAME
 #undef REAL
 #undef TARGET
