@@ -74,6 +74,25 @@ def ratios(seconds: dict[str, float], targets: dict[str, float]) -> None:
         print(f"  {name:22}{speed:8.2f}{said}")
 
 
+def by_hand(net: nn.Sequential, start: Tensor, steps: int) -> Tensor:
+    """Langevin steps as one writes them, with no more than they need."""
+    y, noise, spread = start.clone(), torch.empty_like(start), math.sqrt(2 * ETA)
+    for _ in range(steps):
+        y.requires_grad_(True)
+        (gradient,) = torch.autograd.grad(net(y).sum(), y)
+        with torch.no_grad():
+            y = y.detach().add_(gradient, alpha=-ETA).add_(noise.normal_(), alpha=spread)
+    return y
+
+
+def floor(operands: list[tuple[Tensor, Tensor]], steps: int) -> None:
+    """The matrix products of so many steps."""
+    with torch.inference_mode():
+        for _ in range(steps):
+            for x, weight in operands:
+                (x @ weight.T) @ weight
+
+
 def langevin(
     net: nn.Sequential, event: tuple[int, ...], chains: int, steps: int, goal: float
 ) -> None:
@@ -82,18 +101,8 @@ def langevin(
     start = torch.randn(chains, *event)
     target = Target(energy)
 
-    def hand() -> Tensor:
-        y, noise = start.clone(), torch.empty_like(start)
-        spread = math.sqrt(2 * ETA)
-        for _ in range(steps):
-            y.requires_grad_(True)
-            (gradient,) = torch.autograd.grad(net(y).sum(), y)
-            with torch.no_grad():
-                y = y.detach().add_(gradient, alpha=-ETA).add_(noise.normal_(), alpha=spread)
-        return y
-
     contestants: dict[str, Callable[[], object]] = {
-        "hand": hand,
+        "hand": partial(by_hand, net, start, steps),
         "lowland Langevin": lambda: advance(Langevin(ETA), target, start, steps),
         "lowland, all kept": lambda: run(Langevin(ETA), target, start, steps=steps),
         "lowland MALA": lambda: advance(MALA(ETA), target, start, steps, adapt=False),
@@ -104,15 +113,7 @@ def langevin(
         contestants["ebmkit"] = ebmkit(net, start, steps)
     if importlib.util.find_spec("jax"):
         contestants["JAX"] = jax_langevin(net, start, steps)
-    operands = products(net, start)
-
-    def floor() -> None:
-        with torch.inference_mode():
-            for _ in range(steps):
-                for x, weight in operands:
-                    (x @ weight.T) @ weight
-
-    contestants["(matrix products)"] = floor
+    contestants["(matrix products)"] = partial(floor, products(net, start), steps)
     advance(Langevin(ETA), target, start, 120)  # the trace is made once for a network
     compiled = Target(energy, compiled=True)
     try:

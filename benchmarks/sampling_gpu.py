@@ -12,15 +12,14 @@ after another. JAX takes part where it finds a GPU of its own: `pip install "jax
 
 import argparse
 import importlib.util
-import math
 import statistics
 import time
 from collections.abc import Callable
 from functools import partial
 
 import torch
-from sampling import ETA, convolutions, jax_langevin, perceptron, products
-from torch import Tensor, nn
+from sampling import ETA, by_hand, convolutions, floor, jax_langevin, perceptron, products
+from torch import nn
 
 import lowland as ll
 from lowland.sample import Langevin, Target, advance
@@ -32,26 +31,6 @@ WORKLOADS: dict[str, tuple[Callable[[], nn.Sequential], tuple[int, ...], int, in
     "langevin-784": (partial(perceptron, 784, 256, 256, 1), (784,), 128, 512),
     "langevin-conv": (convolutions, (1, 28, 28), 64, 512),
 }
-
-
-def by_hand(net: nn.Sequential, start: Tensor, steps: int) -> Tensor:
-    """The loop as one writes it, with no more than it needs."""
-    y, noise, spread = start.clone(), torch.empty_like(start), math.sqrt(2 * ETA)
-    for _ in range(steps):
-        y.requires_grad_(True)
-        (gradient,) = torch.autograd.grad(net(y).sum(), y)
-        with torch.no_grad():
-            y = y.detach().add_(gradient, alpha=-ETA).add_(noise.normal_(), alpha=spread)
-    return y
-
-
-def floor(net: nn.Sequential, start: Tensor, steps: int) -> None:
-    """The matrix products of so many steps."""
-    operands = products(net, start)
-    with torch.inference_mode():
-        for _ in range(steps):
-            for x, weight in operands:
-                (x @ weight.T) @ weight
 
 
 def measured(contestants: dict[str, Callable[[], object]], device: torch.device) -> None:
@@ -83,7 +62,7 @@ def langevin(name: str, device: torch.device) -> None:
         ),
         "lowland, trace": partial(advance, Langevin(ETA), traced, start, steps),
         "lowland, compiled": partial(advance, Langevin(ETA), graphed, start, steps),
-        "(matrix products)": partial(floor, net, start, steps),
+        "(matrix products)": partial(floor, products(net, start), steps),
     }
     if importlib.util.find_spec("jax"):
         import jax

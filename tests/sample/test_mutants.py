@@ -25,7 +25,7 @@ from lowland.sample import (
     random_walk,
     tempering,
 )
-from lowland.sample._half_trees import HalfTrees
+from lowland.sample._half_trees import Course, HalfTrees
 from lowland.sample._leapfrog import Arrival, Leapfrog
 from lowland.sample._native_half_trees import halves
 
@@ -182,9 +182,9 @@ class UniformLeaves(HalfTrees):
         return super()._add_leaf(tree, on, end, energy, even, luck)
 
 
-def last_leaves(*arguments: Any) -> HalfTrees:
+def last_leaves(course: Course) -> HalfTrees:
     """Always the last point on the way, whoever draws it."""
-    found = halves(*arguments)
+    found = halves(course)
     extend = found.extend
     found.extend = lambda end, forward, growing, drawn: extend(  # type: ignore[method-assign]
         end, forward, growing, torch.full_like(drawn, -math.inf)

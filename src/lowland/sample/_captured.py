@@ -15,7 +15,7 @@ from torch.fx import Node
 
 from lowland._recording import REFUSALS
 from lowland.sample._compiled import refuse
-from lowland.sample._walk import Slope, Step, Tour, Walk
+from lowland.sample._walk import Slope, Step, Tour, Walk, in_blocks
 
 # So many steps make a block; fewer where their noise would be more numbers than that.
 _STEPS, _NUMBERS = 32, 1 << 24
@@ -55,17 +55,17 @@ class Captured:
         """A walk of whole blocks, whose last steps are made by another if they are none."""
 
         def walk(y: Tensor, noises: Tensor, step: float, spread: float) -> None:
-            whole = len(noises) // self.block * self.block
-            if whole:
+            blocks, left = in_blocks(noises, self.block)
+            if blocks:
                 with self._lock, torch.inference_mode():
                     graph = self._made(given, tour=False)
                     memory = graph.loaded(given, step, spread)
                     memory.y.copy_(y)
-                    for block in noises[:whole].split(self.block):
+                    for block in blocks:
                         memory.noises.copy_(block)
                         graph.replay()
                     y.copy_(memory.y)
-            rest(y, noises[whole:], step, spread)
+            rest(y, left, step, spread)
 
         return walk
 
@@ -75,8 +75,8 @@ class Captured:
         def tour(
             y: Tensor, gradient: Tensor, noises: Tensor, step: float, spread: float
         ) -> list[Step]:
-            whole, passed = len(noises) // self.block * self.block, []
-            for block in noises[:whole].split(self.block) if whole else ():
+            (blocks, left), passed = in_blocks(noises, self.block), []
+            for block in blocks:
                 with self._lock:
                     with torch.inference_mode():
                         graph = self._made(given, tour=True)
@@ -88,7 +88,7 @@ class Captured:
                     ends = [each.clone().unbind() for each in memory.passed]
                 passed += list(zip(*ends, strict=True))
                 y, _, gradient = passed[-1]
-            return passed + rest(y, gradient, noises[whole:], step, spread)
+            return passed + rest(y, gradient, left, step, spread)
 
         return tour
 

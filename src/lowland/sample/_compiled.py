@@ -15,7 +15,7 @@ from torch.fx import Graph, GraphModule, Node
 
 from lowland._errors import CapabilityError
 from lowland._recording import REFUSALS, by_channels, by_items, needed
-from lowland.sample._walk import Step, Tour, Walk
+from lowland.sample._walk import Step, Tour, Walk, in_blocks
 
 _ATEN = torch.ops.aten
 # So many steps make a block; fewer where their noise would be more numbers than that.
@@ -55,13 +55,13 @@ class Compiler:
         """A walk of whole blocks, whose last steps are made by another if they are none."""
 
         def walk(y: Tensor, noises: Tensor, step: float, spread: float) -> None:
-            whole = len(noises) // self.block * self.block
-            if whole:
+            blocks, left = in_blocks(noises, self.block)
+            if blocks:
                 made, numbers, at = self._made(given, tour=False), _numbers(y, step, spread), y
-                for block in noises[:whole].split(self.block):
+                for block in blocks:
                     (at,) = made(at, block, *numbers, *given)
                 y.copy_(at)
-            rest(y, noises[whole:], step, spread)
+            rest(y, left, step, spread)
 
         return walk
 
@@ -71,14 +71,14 @@ class Compiler:
         def tour(
             y: Tensor, gradient: Tensor, noises: Tensor, step: float, spread: float
         ) -> list[Step]:
-            whole, passed = len(noises) // self.block * self.block, []
-            if whole:
+            (blocks, left), passed = in_blocks(noises, self.block), []
+            if blocks:
                 made, numbers = self._made(given, tour=True), _numbers(y, step, spread)
-                for block in noises[:whole].split(self.block):
+                for block in blocks:
                     ends = made(y, block, *numbers, *given, gradient)
                     passed += list(zip(ends[::3], ends[1::3], ends[2::3], strict=True))
                     y, _, gradient = passed[-1]
-            return passed + rest(y, gradient, noises[whole:], step, spread)
+            return passed + rest(y, gradient, left, step, spread)
 
         return tour
 

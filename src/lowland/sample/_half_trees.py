@@ -37,40 +37,47 @@ class Tree(NamedTuple):
     momentum: Tensor
 
 
-class HalfTrees:
-    """Leapfrog steps onward, with a point drawn from those on the way.
+class Course(NamedTuple):
+    """What all halves of some trajectories share.
 
-    Args:
+    Attributes:
         target: what to aim at.
         shape: of the points as the target sees them, `(chains, *event)`.
         energy: where the trajectories began, `(chains,)`.
         at_start: the logarithm of what the points' weights are relative to, `(chains,)`.
         drift: the step of each element, `(1, d)`.
         beta: inverse temperature.
+    """
+
+    target: Target
+    shape: torch.Size
+    energy: Tensor
+    at_start: Tensor
+    drift: Tensor
+    beta: float
+
+
+class HalfTrees:
+    """Leapfrog steps onward, with a point drawn from those on the way.
+
+    Args:
+        course: what all of them share.
 
     Attributes:
         divergent: trajectories cut short by an energy error beyond all bounds, `(chains,)` bool.
         nonfinite: those among them cut short by a value that was not finite.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        shape: torch.Size,
-        energy: Tensor,
-        at_start: Tensor,
-        drift: Tensor,
-        beta: float,
-    ) -> None:
-        self.target, self.shape, self.energy, self.beta = target, shape, energy, beta
-        self.at_start, self.drift, self.kick = at_start, drift, beta * drift
-        self.divergent = torch.zeros_like(energy, dtype=torch.bool)
+    def __init__(self, course: Course) -> None:
+        self.target, self.shape, self.energy, self.at_start, self.drift, self.beta = course
+        self.kick = self.beta * self.drift
+        self.divergent = torch.zeros_like(self.energy, dtype=torch.bool)
         self.nonfinite = self.divergent.clone()
         # Of each leaf, which chains went on to it, and its logarithmic weight in them.
         self._on: list[Tensor] = []
         self._log_weights: list[Tensor] = []
         # As a tensor, for a number would be made into one each time.
-        self._never = torch.full_like(energy[:1].sum(), -torch.inf)
+        self._never = torch.full_like(self.energy[:1].sum(), -torch.inf)
 
     def leapfrogs(self) -> Tensor:
         """How many steps each chain made, `(chains,)` int64."""

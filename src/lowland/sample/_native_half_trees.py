@@ -7,9 +7,8 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from lowland._native import kernels
-from lowland.sample._half_trees import End, HalfTrees, Tree
+from lowland.sample._half_trees import Course, End, HalfTrees, Tree
 from lowland.sample.hmc import DIVERGENT
-from lowland.sample.target import Target
 
 _PRECISIONS = (torch.float32, torch.float64)
 
@@ -33,20 +32,13 @@ class _Layout(ctypes.Structure):
     )
 
 
-def halves(
-    target: Target,
-    shape: torch.Size,
-    energy: Tensor,
-    at_start: Tensor,
-    drift: Tensor,
-    beta: float,
-) -> HalfTrees:
+def halves(course: Course) -> HalfTrees:
     """What doubles trajectories, as `HalfTrees` defines it: by the kernel if that takes them."""
-    library = kernels()
+    library, energy, drift = kernels(), course.energy, course.drift
     fits = energy.device.type == "cpu" and energy.dtype in _PRECISIONS and drift.numel() > 0
     if library is None or not fits or energy.dtype != drift.dtype:
-        return HalfTrees(target, shape, energy, at_start, drift, beta)
-    return NativeHalfTrees(library, target, shape, energy, at_start, drift, beta)
+        return HalfTrees(course)
+    return NativeHalfTrees(library, course)
 
 
 class NativeHalfTrees(HalfTrees):
@@ -56,26 +48,17 @@ class NativeHalfTrees(HalfTrees):
 
     Args:
         library: the kernels.
-        width: which of them, from 0 to what `lowland_widest` of the library says; None for that.
-        target, shape, energy, at_start, drift, beta: as of `HalfTrees`.
+        course: what all of them share.
+        width: which kernel, from 0 to what `lowland_widest` of the library says; None for that.
     """
 
-    def __init__(
-        self,
-        library: ctypes.CDLL,
-        target: Target,
-        shape: torch.Size,
-        energy: Tensor,
-        at_start: Tensor,
-        drift: Tensor,
-        beta: float,
-        width: int | None = None,
-    ) -> None:
-        super().__init__(target, shape, energy, at_start.contiguous(), drift.contiguous(), beta)
+    def __init__(self, library: ctypes.CDLL, course: Course, width: int | None = None) -> None:
+        at_start, drift = course.at_start.contiguous(), course.drift.contiguous()
+        super().__init__(course._replace(at_start=at_start, drift=drift))
         self._library = library
         self._width: int = library.lowland_widest() if width is None else width
-        self._made = torch.zeros_like(energy, dtype=torch.int64)
-        self._sum = torch.zeros_like(energy)
+        self._made = torch.zeros_like(self.energy, dtype=torch.int64)
+        self._sum = torch.zeros_like(self.energy)
 
     def leapfrogs(self) -> Tensor:
         """How many steps each chain made, `(chains,)` int64."""

@@ -47,6 +47,12 @@ def toured(slope: Slope) -> Tour:
     return tour
 
 
+def in_blocks(noises: Tensor, size: int) -> tuple[Sequence[Tensor], Tensor]:
+    """Whole blocks of so many noises, and what is left over."""
+    whole = len(noises) // size * size
+    return noises[:whole].split(size) if whole else (), noises[whole:]
+
+
 class Body(NamedTuple):
     """Straight-line code on points y.
 

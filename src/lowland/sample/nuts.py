@@ -10,7 +10,7 @@ from torch import Tensor
 from lowland._errors import DomainError
 from lowland._random import uniform
 from lowland.sample._adapt import DualAverage, Moments
-from lowland.sample._half_trees import End, Tree, turned
+from lowland.sample._half_trees import Course, End, Tree, turned
 from lowland.sample._metropolis import dot, like
 from lowland.sample._native_half_trees import halves
 from lowland.sample.target import Target
@@ -177,7 +177,8 @@ class _Path:
         self.tree = Tree(y, state.energy, gradient, torch.zeros_like(state.energy), p)
         at_start = beta * state.energy + self.kinetic
         drift = (epsilon * state.scale).reshape(1, -1)
-        self.halves = halves(target, state.y.shape, state.energy, at_start, drift, beta)
+        course = Course(target, state.y.shape, state.energy, at_start, drift, beta)
+        self.halves = halves(course)
         self.growing = torch.ones(n, dtype=torch.bool, device=y.device)
         self.moved = torch.zeros_like(self.growing)
 
