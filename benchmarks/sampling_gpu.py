@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from _measure import one_thread
 from sampling import ETA, by_hand, convolutions, floor, jax_langevin, perceptron, products
 from torch import nn
 
@@ -83,6 +84,8 @@ def main() -> None:
     device = torch.device(given.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SystemExit("torch finds no GPU here. --device cpu tries the benchmark itself.")
+    if device.type == "cpu":
+        one_thread()
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     for name in given.workloads or WORKLOADS:
         print(f"{name} on {where}: speed, hand-written eager loop = 1")
